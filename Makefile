@@ -1,0 +1,57 @@
+# The verbs of this project. What each does is in scripts/docker.mk and scripts/host.mk: the same
+# verbs over the two runtimes. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# Compose sees neither the shell's $UID nor its ulimit.
+export HOST_UID ?= $(shell id -u)
+export HOST_GID ?= $(shell id -g)
+export WEB_PORT ?= 8000
+export REPLICAS ?= 1
+export COMPOSE_PROJECT_NAME CA_BUNDLE PYTHON_IMAGE POSTGRES_IMAGE REDIS_IMAGE POSTGRES_PORT REDIS_PORT
+
+##@ Run
+.PHONY: up up-prodlike down reset ps logs
+up: ## Start the dev stack on http://localhost:8000, migrated
+up-prodlike: ## The same with the ecs target as web (REPLICAS=3 for several)
+down: ## Stop everything; data stays
+reset: ## Stop everything and delete the data (asks, or FORCE=1)
+ps: ## What runs
+logs: ## Follow the logs (ARGS=web for one service)
+
+##@ Work
+.PHONY: migrate makemigrations manage shell dbshell redis-cli superuser fixtures
+migrate: ## Apply migrations, safely even when several do at once
+makemigrations: ## Write migrations for changed models (ARGS=…)
+manage: ## Run manage.py (CMD="check --deploy")
+shell: ## Python with Django loaded
+dbshell: ## psql on the app's database
+redis-cli: ## redis-cli
+superuser: ## Make a superuser
+fixtures: ## Load the demonstration users
+
+##@ Check
+.PHONY: test lint format
+test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest)
+lint: ## Check format, types, shell, Dockerfile, YAML and Compose layerings
+format: ## Format and fix what can be fixed
+
+##@ Build
+.PHONY: build lock
+build: ## Build both targets' images
+lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
+
+##@ Help
+.PHONY: help
+help: ## This list
+	@awk -f scripts/help.awk $(firstword $(MAKEFILE_LIST))
+
+# Choose the runtime once, when a verb needs one; it says on stderr which and why.
+ifneq ($(filter-out help,$(MAKECMDGOALS)),)
+RUNTIME_CHOSEN := $(shell sh scripts/choose-runtime $(RUNTIME))
+ifeq ($(RUNTIME_CHOSEN),)
+$(error no runtime, see above)
+endif
+include scripts/$(RUNTIME_CHOSEN).mk
+endif

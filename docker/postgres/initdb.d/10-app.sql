@@ -1,0 +1,38 @@
+-- The app's own role, database and extensions, all named by DATABASE_URL.
+--
+-- Run by the official image's entrypoint on an empty volume, or by hand, as a superuser:
+--   DATABASE_URL=postgres://app:secret@localhost/app psql -f docker/postgres/initdb.d/10-app.sql
+-- Running it again is harmless.
+
+\set ON_ERROR_STOP on
+\getenv url DATABASE_URL
+
+SELECT part[1] AS app_role, part[2] AS app_password, part[3] AS app_database
+FROM regexp_match(:'url', '^postgres(?:ql)?://([^:@/]+):([^@%]+)@[^/]+/([^/?]+)') AS part
+\gset
+
+-- No superuser; CREATEDB, since the tests make databases of their own.
+SELECT format('CREATE ROLE %I', :'app_role')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'app_role')
+\gexec
+ALTER ROLE :"app_role" LOGIN NOSUPERUSER CREATEDB PASSWORD :'app_password';
+
+SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0', :'app_database', :'app_role')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'app_database')
+\gexec
+
+-- In template1 too, which the tests' databases are copied from. A server that lacks one of them, as
+-- small embedded builds do, warns and goes on: the migration that needs it will say so again.
+SELECT $$
+  SELECT CASE WHEN available.name IS NULL
+    THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
+    ELSE format('CREATE EXTENSION IF NOT EXISTS %I', wanted) END
+  FROM unnest('{citext,pg_trgm,unaccent}'::text[]) AS wanted
+  LEFT JOIN pg_available_extensions AS available ON available.name = wanted
+$$ AS create_extensions
+\gset
+\connect template1
+:create_extensions \gexec
+\connect :"app_database"
+:create_extensions \gexec
+ALTER SCHEMA public OWNER TO :"app_role";

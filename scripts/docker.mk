@@ -1,0 +1,90 @@
+# The verbs over a Docker engine.
+
+DEV := sh scripts/compose dev
+ECS := sh scripts/compose ecs
+RUNNING := sh scripts/compose running
+
+# Fargate's nofile, or what this machine allows, where that is less.
+export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $$limit -gt 65535 ]; then limit=65535; fi; echo $$limit)
+
+SERVICES = up --detach --wait --no-recreate --quiet-pull postgres redis
+# A one-off container of the running target, beside running services.
+ONE_OFF = $(RUNNING) $(SERVICES) && $(RUNNING) run --rm --no-deps web
+# The same, always with the dev target's tools, on the whole project.
+TOOLS = $(DEV) run --rm --no-deps --workdir /app web
+
+up: env/secrets.env
+	@$(DEV) build web
+	@$(DEV) up --detach --wait --remove-orphans
+	@sh scripts/welcome dev
+
+# The services stay as they are; only web, and the one-off migrate, are swapped.
+up-prodlike: env/secrets.env
+	@$(ECS) build web
+	@$(ECS) $(SERVICES)
+	@$(ECS) up --detach --wait --no-deps migrate web
+	@sh scripts/welcome ecs
+
+down:
+	@$(RUNNING) down --remove-orphans
+
+reset:
+	@sh scripts/confirm "Delete the local database and all that is in it?"
+	@$(RUNNING) down --remove-orphans --volumes
+
+ps:
+	@$(RUNNING) ps --all
+
+logs:
+	@$(RUNNING) logs --follow --tail 200 $(ARGS)
+
+migrate:
+	@$(RUNNING) run --rm migrate
+
+makemigrations:
+	@$(DEV) $(SERVICES)
+	@$(DEV) run --rm --no-deps web python manage.py makemigrations $(ARGS)
+
+manage:
+	@$(ONE_OFF) python manage.py $(CMD)
+
+shell:
+	@$(ONE_OFF) python manage.py shell
+
+dbshell:
+	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) exec postgres sh -c 'exec psql "$$DATABASE_URL"'
+
+redis-cli:
+	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) exec redis redis-cli
+
+superuser:
+	@$(ONE_OFF) python manage.py createsuperuser
+
+fixtures:
+	@$(ONE_OFF) python manage.py loaddata demonstration
+
+test: env/secrets.env
+	@$(DEV) build --quiet web
+	@$(DEV) $(SERVICES)
+	@$(TOOLS) sh scripts/test $(T) $(ARGS)
+
+lint:
+	@$(DEV) build --quiet web
+	@$(TOOLS) sh scripts/lint
+	@sh scripts/lint-compose
+
+format:
+	@$(TOOLS) sh scripts/format
+
+build:
+	@$(DEV) build web
+	@$(ECS) build web
+
+lock:
+	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
+
+env/secrets.env:
+	@sh scripts/make-secrets

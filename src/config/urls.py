@@ -1,0 +1,18 @@
+"""The site's addresses; /livez and /readyz are answered before these (probes/middleware.py)."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("home.urls")),
+    path("admin/", admin.site.urls),
+]
+
+if settings.DEV_TOOLS:
+    from debug_toolbar.toolbar import debug_toolbar_urls
+
+    urlpatterns += [
+        path("__reload__/", include("django_browser_reload.urls")),
+        *debug_toolbar_urls(),
+    ]
