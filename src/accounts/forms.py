@@ -6,7 +6,7 @@ from django.contrib.auth.forms import UserChangeForm as DjangoUserChangeForm
 from accounts.models import User
 
 
-class UserCreationForm(AdminUserCreationForm):
+class UserCreationForm(AdminUserCreationForm):  # type: ignore[type-arg]
     """Make a user: address, and a password twice or none."""
 
     class Meta:
@@ -16,7 +16,7 @@ class UserCreationForm(AdminUserCreationForm):
         fields = ("email",)
 
 
-class UserChangeForm(DjangoUserChangeForm):
+class UserChangeForm(DjangoUserChangeForm):  # type: ignore[type-arg]
     """Change a user; the password is changed on a page of its own."""
 
     class Meta:

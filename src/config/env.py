@@ -372,10 +372,13 @@ class _Source(Env):
             return self.str(name, default, validate=one_of)
         if typing.get_origin(hint) is list:
             return self.list(name, default, **options)
-        parse: Callable[..., Any] = {bool: self.bool, int: self.int, float: self.float}.get(
-            hint, self.str
-        )
-        return parse(name, default, **options)
+        parsers: dict[Any, Callable[..., Any]] = {
+            bool: self.bool,
+            int: self.int,
+            float: self.float,
+            str: self.str,
+        }
+        return parsers[hint](name, default, **options)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Environment:
@@ -421,8 +424,8 @@ def validate(environ: Mapping[str, str]) -> tuple[Environment | None, list[Probl
     try:
         source.seal()
     except EnvValidationError as error:
-        for name, messages in error.error_messages.items():
-            texts = [text for text in _flat(messages)]
+        for name, messages in dict(error.error_messages).items():
+            texts = _flat(messages)
             problem(name, " ".join(texts), where=_where(environ, name))
 
     broken = {row.variable for row in problems}

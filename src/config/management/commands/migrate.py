@@ -25,15 +25,19 @@ class Command(MigrateCommand):
         Raises CommandError when PostgreSQL cannot be reached.
         """
         connection = connections[options["database"]]
+        settings = connection.settings_dict
+        of_requests = settings["OPTIONS"]
         # A migration may build an index for an hour, and needs one connection, not a pool.
-        connection.settings_dict["OPTIONS"] |= {"options": "-c statement_timeout=0", "pool": False}
+        settings["OPTIONS"] = of_requests | {"options": "-c statement_timeout=0", "pool": False}
         try:
-            lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+            with psycopg.connect(**connection.get_connection_params(), autocommit=True) as lock:
+                cursor = lock.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
+                if cursor.fetchone() != (True,):
+                    self.stdout.write("Another migrate is running; waiting for it.")
+                    lock.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+                return super().handle(*args, **options)
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
-        with lock, lock.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
-            if cursor.fetchone() != (True,):
-                self.stdout.write("Another migrate is running; waiting for it.")
-                cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-            return super().handle(*args, **options)
+        finally:
+            connection.close()
+            settings["OPTIONS"] = of_requests

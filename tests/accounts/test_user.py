@@ -1,0 +1,88 @@
+"""The user model: the e-mail address is the login, in whatever case."""
+
+import dataclasses
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import aauthenticate, authenticate
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+from pytest_django import Settings
+
+from accounts.models import User
+
+pytestmark = pytest.mark.django_db
+
+
+def test_signs_in_by_email_in_any_case() -> None:
+    user = User.objects.create_user("Ada@Example.com", "correct horse")
+    assert authenticate(username="ada@EXAMPLE.com", password="correct horse") == user
+    assert authenticate(username="ada@example.com", password="wrong") is None
+
+
+def test_signs_in_from_async_code() -> None:
+    user = User.objects.create_user("ada@example.com", "correct horse")
+    sign_in = async_to_sync(aauthenticate)
+    assert sign_in(username="ADA@example.com", password="correct horse") == user
+
+
+def test_database_refuses_the_same_address_in_another_case() -> None:
+    User.objects.create_user("ada@example.com")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        User.objects.bulk_create([User(email="ADA@example.com")])
+    with pytest.raises(ValidationError, match="already exists"):
+        User(email="ADA@example.com", password="x").full_clean()
+
+
+def test_without_password_nobody_signs_in() -> None:
+    user = User.objects.create_user("ada@example.com")
+    assert not user.has_usable_password()
+    assert authenticate(username="ada@example.com", password="") is None
+
+
+def test_inactive_user_cannot_sign_in() -> None:
+    User.objects.create_user("ada@example.com", "correct horse", is_active=False)
+    assert authenticate(username="ada@example.com", password="correct horse") is None
+
+
+def test_needs_an_address() -> None:
+    with pytest.raises(ValueError, match="e-mail address"):
+        User.objects.create_user("")
+
+
+def test_a_new_user_may_do_nothing_and_a_superuser_everything() -> None:
+    user = User.objects.create_user("user@example.com")
+    superuser = User.objects.create_superuser("super@example.com", "correct horse")
+    assert (user.is_staff, user.is_superuser) == (False, False)
+    assert (superuser.is_staff, superuser.is_superuser) == (True, True)
+    assert str(user) == "user@example.com"
+
+
+def test_createsuperuser_asks_for_no_username() -> None:
+    call_command("createsuperuser", email="super@example.com", interactive=False, verbosity=0)
+    assert User.objects.get().is_superuser
+
+
+class TestEnsureSuperuser:
+    """The command that makes the dev superuser at every start."""
+
+    def test_makes_it_once_and_leaves_a_changed_password_alone(self) -> None:
+        call_command("ensure_superuser")
+        user = User.objects.get()
+        assert user.is_superuser
+        user.set_password("changed")
+        user.save()
+        call_command("ensure_superuser")
+        assert User.objects.get().check_password("changed")
+
+    def test_says_which_variables_it_needs(self, settings: Settings) -> None:
+        settings.ENV = dataclasses.replace(settings.ENV, DJANGO_SUPERUSER_PASSWORD=None)
+        with pytest.raises(CommandError, match="DJANGO_SUPERUSER_PASSWORD"):
+            call_command("ensure_superuser")
+
+
+def test_demonstration_users_load_and_sign_in() -> None:
+    call_command("loaddata", "demonstration", verbosity=0)
+    assert User.objects.count() == 3
+    assert authenticate(username="ada@example.com", password="demonstration") is not None

@@ -1,0 +1,110 @@
+"""The cache and the sessions over the real PostgreSQL and Redis, with Redis there and away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.sessions.models import Session
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+
+from accounts.models import User
+
+
+def test_cache_keeps_what_it_is_given() -> None:
+    cache.set("key", {"any": ["value"]}, timeout=60)
+    assert cache.get("key") == {"any": ["value"]}
+    assert 0 < cache.ttl("key") <= 60  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("redis_away")
+def test_cache_forgets_instead_of_failing_without_redis() -> None:
+    cache.set("key", "value")
+    assert cache.get("key", "nothing") == "nothing"
+
+
+def test_session_is_in_redis_and_in_postgresql(admin_client: Client) -> None:
+    key = admin_client.session.session_key
+    assert Session.objects.filter(pk=key).exists()
+    assert cache.get(f"django.contrib.sessions.cached_db{key}")
+
+
+def test_session_survives_redis(admin_client: Client, request: pytest.FixtureRequest) -> None:
+    assert admin_client.get("/admin/").status_code == 200
+    request.getfixturevalue("redis_away")
+    assert admin_client.get("/admin/").status_code == 200
+
+
+@pytest.mark.usefixtures("redis_away")
+def test_signing_in_works_without_redis(client: Client, superuser: User) -> None:
+    client.post("/admin/login/", {"username": superuser.email, "password": "correct horse"})
+    assert client.get("/admin/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_app_role_is_no_superuser_and_may_make_databases() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone() == (False, True)
+
+
+@pytest.mark.django_db
+def test_a_statement_that_takes_too_long_is_ended() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        limit = cursor.fetchone()
+    assert limit == (f"{django_settings.ENV.DATABASE_STATEMENT_TIMEOUT // 1000}s",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connections_come_from_a_pool_and_go_back() -> None:
+    def work() -> None:
+        try:
+            User.objects.count()
+        finally:
+            connection.close()
+
+    for _ in range(3):
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    stats = connection.pool.get_stats()  # type: ignore[attr-defined]
+    assert stats["connections_num"] <= django_settings.ENV.DATABASE_POOL_SIZE
+    assert stats["requests_num"] > stats["connections_num"]
+
+
+@pytest.mark.django_db
+def test_models_and_migrations_agree() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_deploy_checks_are_clean_behind_tls() -> None:
+    """`check --deploy` as on ECS: nothing silenced but what TLS_IN_FRONT=false would."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(django_settings.SRC),
+        "ALLOWED_HOSTS": "example.com",
+        "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        "DATABASE_URL": "postgres://user:password@localhost/name",
+        "REDIS_URL": "redis://localhost",
+    }
+    command = [sys.executable, str(django_settings.SRC / "manage.py"), "check", "--deploy"]
+    for tls in ("true", "false"):
+        done = subprocess.run(
+            [*command, "--fail-level", "WARNING"],
+            env=environment | {"TLS_IN_FRONT": tls},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        silenced = 0 if tls == "true" else 4
+        assert f"no issues ({silenced} silenced)" in done.stdout

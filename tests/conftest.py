@@ -1,0 +1,55 @@
+"""What every test has: the real PostgreSQL, and a corner of the real Redis of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from django.core.cache import cache
+from django.db import connections
+from django.test import Client
+from pytest_django import Settings
+
+from accounts.models import User
+from probes.views import STATE
+
+
+@pytest.fixture(autouse=True)
+def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
+    """Prefix the keys, so that neither other workers nor a running site are met; clean up."""
+    prefix = f"test-{os.getpid()}-{worker_id}"
+    settings.CACHES = {"default": settings.CACHES["default"] | {"KEY_PREFIX": prefix}}
+    STATE.forget()
+    yield
+    cache.delete_pattern("*")  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_pools() -> Iterator[None]:
+    """Close the connection pools, whose threads would outlive the tests."""
+    yield
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def superuser(db: None) -> User:
+    """A user who may do everything in the admin."""
+    return User.objects.create_superuser("Super@Example.com", "correct horse")
+
+
+@pytest.fixture
+def admin_client(client: Client, superuser: User) -> Client:
+    """A client signed in as the superuser."""
+    client.force_login(superuser)
+    return client
+
+
+@pytest.fixture
+def redis_away(settings: Settings) -> None:
+    """Point the cache at a port where nothing listens, as when Redis has died."""
+    settings.CACHES = {
+        "default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}
+    }

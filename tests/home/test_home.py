@@ -1,0 +1,57 @@
+"""The page at /: what a newcomer sees first."""
+
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from accounts.models import User
+from home.views import home
+
+pytestmark = pytest.mark.django_db
+
+
+def test_shows_that_the_parts_talk(rf: RequestFactory, settings: Settings) -> None:
+    settings.DEBUG = True
+    page = home(rf.get("/")).text
+    major = str(connection.pg_version // 10000)  # type: ignore[attr-defined]
+    assert f"<td>{major}." in page
+    info = cache.client.get_client().info("server")  # type: ignore[attr-defined]
+    assert f"<td>{info.get('valkey_version') or info['redis_version']}</td>" in page
+    assert page.count(" ms</td>") == 2
+    assert "target <strong>dev</strong>" in page
+
+
+def test_hides_details_from_strangers_without_debug(client: Client) -> None:
+    page = client.get("/").text
+    assert "MCP Method Hub" in page
+    assert "PostgreSQL" not in page
+    assert "Django" not in page
+
+
+def test_shows_details_to_staff_without_debug(admin_client: Client) -> None:
+    assert "PostgreSQL" in admin_client.get("/").text
+
+
+def test_signed_in_users_who_are_not_staff_are_strangers(client: Client) -> None:
+    client.force_login(User.objects.create_user("ada@example.com"))
+    assert "PostgreSQL" not in client.get("/").text
+
+
+@pytest.mark.usefixtures("redis_away")
+def test_says_that_redis_is_away(admin_client: Client) -> None:
+    page = admin_client.get("/").text
+    assert page.count("not reachable") == 1
+    assert page.count(" ms</td>") == 1
+
+
+def test_links_lead_somewhere(client: Client) -> None:
+    for path, status in {"/admin/": 302, "/readyz": 200, "/livez": 200}.items():
+        assert f'href="{path}"' in client.get("/").text
+        assert client.get(path).status_code == status
+
+
+def test_static_files_are_found(client: Client) -> None:
+    assert client.get("/static/home/home.css").status_code == 200
+    assert client.get("/static/home/icon.svg").status_code == 200
