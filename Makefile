@@ -32,8 +32,9 @@ superuser: ## Make a superuser
 fixtures: ## Load the demonstration users
 
 ##@ Check
-.PHONY: test lint format
+.PHONY: test test-stack lint format
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest)
+test-stack: ## Test the real containers from outside (T=…, ARGS=…)
 lint: ## Check format, types, shell, Dockerfile, YAML and Compose layerings
 format: ## Format and fix what can be fixed
 

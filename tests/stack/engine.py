@@ -1,0 +1,307 @@
+"""The real stack, driven from outside: `docker compose`, requests, and every log line kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import http.cookiejar
+import json
+import os
+import secrets
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HERE = Path(__file__).resolve().parent
+# Overlays by target; the last plants the canaries.
+LAYERS = {
+    "dev": ["compose.base.yml", "compose.dev.yml", "tests/stack/compose.stack.yml"],
+    "ecs": ["compose.base.yml", "compose.ecs-local.yml", "tests/stack/compose.stack.yml"],
+}
+# Never the developer's own project; fixed, so that a run that was killed is cleared by the next.
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-stack"
+SECRETS = (
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "DJANGO_SUPERUSER_PASSWORD",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "POSTGRES_PASSWORD",
+)
+
+
+def run(
+    *command: str, env: Mapping[str, str] | None = None, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the repository's root and return it with its output as text.
+
+    Raises AssertionError with that output when ``check`` and the command fails.
+    """
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+    if check:
+        assert done.returncode == 0, (
+            f"{' '.join(command)} exited {done.returncode}\n{done.stdout}{done.stderr}"
+        )
+    return done
+
+
+def wait_for[T](question: Callable[[], T], seconds: float, every: float = 0.1) -> tuple[T, float]:
+    """Ask until the answer is true; return it and the seconds that took.
+
+    Raises AssertionError with the last answer after ``seconds``.
+    """
+    start = time.monotonic()
+    while True:
+        answer = question()
+        passed = time.monotonic() - start
+        if answer:
+            return answer, passed
+        assert passed < seconds, f"not within {seconds} s; last answer: {answer!r}"
+        time.sleep(every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """An HTTP answer: status (0 when none came), headers in lower case, body, seconds it took."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    seconds: float
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return json.loads(self.body)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_args: Any, **_options: Any) -> None:
+        return None
+
+
+class Browser:
+    """A client with cookies that follows no redirect."""
+
+    def __init__(self, base: str, headers: Mapping[str, str] | None = None) -> None:
+        """Talk to ``base``, as http://127.0.0.1:port, sending ``headers`` with everything."""
+        self.base = base
+        self.headers = dict(headers or {})
+        # Cookies go to whichever replica is asked: they belong to the host, not to the port.
+        self.cookies: dict[str, str] = {}
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def get(self, path: str, timeout: float = 10, **headers: str) -> Answer:
+        """GET; header names are given with underscores."""
+        return self._ask("GET", path, None, timeout, headers)
+
+    def post(
+        self, path: str, form: Mapping[str, str], timeout: float = 10, **headers: str
+    ) -> Answer:
+        """POST a form, with the CSRF token of the cookie."""
+        token = {"csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
+        body = urllib.parse.urlencode({**token, **form}).encode()
+        return self._ask("POST", path, body, timeout, headers)
+
+    def login(self, email: str, password: str) -> Answer:
+        """Sign in to the admin and return the answer to the form."""
+        self.get("/admin/login/")
+        return self.post("/admin/login/?next=/admin/", {"username": email, "password": password})
+
+    def _ask(
+        self, method: str, path: str, body: bytes | None, timeout: float, headers: Mapping[str, str]
+    ) -> Answer:
+        sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookies:
+            sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        request = urllib.request.Request(self.base + path, body, sent, method=method)  # noqa: S310
+        start = time.monotonic()
+        try:
+            response = self._opener.open(request, timeout=timeout)
+        except urllib.error.HTTPError as error:
+            response = error
+        except (OSError, http.client.HTTPException) as error:
+            return Answer(0, {}, repr(error), time.monotonic() - start)
+        with response:
+            try:
+                text = response.read().decode()
+            except (OSError, http.client.HTTPException) as error:
+                return Answer(0, {}, repr(error), time.monotonic() - start)
+            for cookie in response.headers.get_all("Set-Cookie", []):
+                name, _, value = cookie.partition(";")[0].partition("=")
+                self.cookies[name] = value
+            found = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, found, text, time.monotonic() - start)
+
+
+class Container:
+    """One container, by its id or name."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        """Take the container; ``stack`` keeps its log when it goes."""
+        self.stack = stack
+        self.id: str = self._inspect(name)["Id"]
+
+    def _inspect(self, name: str) -> dict[str, Any]:
+        return dict(json.loads(run("docker", "inspect", name).stdout)[0])
+
+    def inspect(self) -> dict[str, Any]:
+        """Return what `docker inspect` says."""
+        return self._inspect(self.id)
+
+    @property
+    def address(self) -> str:
+        """Its address in the project's network."""
+        networks = self.inspect()["NetworkSettings"]["Networks"]
+        return str(next(iter(networks.values()))["IPAddress"])
+
+    @property
+    def url(self) -> str:
+        """Its address as published on this machine."""
+        port = self.inspect()["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]
+        return f"http://127.0.0.1:{port}"
+
+    def browser(self, **headers: str) -> Browser:
+        """Return a new client of it."""
+        return Browser(self.url, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def exec(self, *command: str, check: bool = True) -> str:
+        """Run a command inside and return its output."""
+        return run("docker", "exec", self.id, *command, check=check).stdout
+
+    def python(self, code: str) -> str:
+        """Run Python code inside and return what it prints."""
+        return self.exec("python", "-c", code)
+
+    def docker(self, verb: str, *arguments: str) -> str:
+        """Run `docker VERB ARGUMENTS` on it: kill, pause, unpause, start, stop …"""
+        return run("docker", verb, *arguments, self.id).stdout
+
+    def logs(self) -> str:
+        """Return all it ever wrote, stdout and stderr."""
+        done = run("docker", "logs", self.id)
+        return done.stdout + done.stderr
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return its log as JSON objects; raises ValueError where a line is none."""
+        return [json.loads(line) for line in self.logs().splitlines()]
+
+    def wait_ready(self, seconds: float = 30) -> Container:
+        """Wait until it answers /readyz with 200."""
+        browser = self.browser()
+        wait_for(lambda: browser.get("/readyz", timeout=5).status == 200, seconds)
+        return self
+
+    def restarts(self) -> int:
+        """Return how often the engine restarted it."""
+        return int(self.inspect()["RestartCount"])
+
+    def remove(self) -> None:
+        """Keep its log, and remove it."""
+        self.stack.keep_log(self)
+        run("docker", "rm", "--force", "--volumes", self.id)
+
+
+class Stack:
+    """A project of its own: own images, network, volume and ports; gone at the end."""
+
+    def __init__(self, logs: Path) -> None:
+        """Build both targets. The logs of removed containers go to the directory ``logs``."""
+        self._logs = logs
+        self.canaries = {name: f"canary{secrets.token_hex(30)}" for name in SECRETS}
+        self.env = {
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            **{f"CANARY_{name}": value for name, value in self.canaries.items()},
+        }
+        self.remove()
+        logs.mkdir(parents=True, exist_ok=True)
+        for log in logs.glob("*.log"):
+            log.unlink()
+        for target in LAYERS:
+            self.compose("build", "--quiet", "web", target=target)
+
+    def compose(self, *arguments: str, target: str = "ecs", check: bool = True) -> str:
+        """Run `docker compose` with the layers of ``target`` and return its output."""
+        files = [part for layer in LAYERS[target] for part in ("--file", layer)]
+        done = run("docker", "compose", *files, *arguments, env=self.env, check=check)
+        return done.stdout
+
+    def up(self) -> None:
+        """Start PostgreSQL and Redis, migrate, and start web."""
+        self.compose("up", "--detach", "--wait", "--quiet-pull")
+
+    def container(self, service: str) -> Container:
+        """Return the running container of a service."""
+        return self.containers(service)[0]
+
+    def containers(self, service: str) -> list[Container]:
+        """Return all containers of a service, by age."""
+        ids = self.compose("ps", "--all", "--quiet", service).split()
+        found = [Container(self, name) for name in ids]
+        return sorted(found, key=lambda container: str(container.inspect()["Created"]))
+
+    def start(
+        self,
+        *command: str,
+        target: str = "ecs",
+        service: str = "web",
+        env: Mapping[str, str] | None = None,
+        options: tuple[str, ...] = (),
+    ) -> Container:
+        """Start one more container of a service, hardened as it, and return it at once.
+
+        ``command`` replaces the image's; ``env`` overrides variables; ``options`` are those of
+        `docker compose run`, as ("--volume", "…").
+        """
+        variables = [part for item in (env or {}).items() for part in ("--env", "=".join(item))]
+        given = ["--detach", "--no-deps", "--service-ports", *variables, *options]
+        name = self.compose("run", *given, service, *command, target=target).split()[-1]
+        return Container(self, name)
+
+    def client(self, script: str, *arguments: str, timeout: float = 120) -> Any:
+        """Run a script of tests/stack inside the project's network; return the JSON it prints.
+
+        Inside, since a published port's proxy goes on accepting when the server is gone.
+        """
+        done = run(
+            *("docker", "run", "--rm", "--interactive", "--network", f"{PROJECT}_default"),
+            *(f"{PROJECT}-ecs", "python", "-", *arguments),
+            input=(HERE / script).read_text(),
+            timeout=timeout,
+        )
+        return json.loads(done.stdout)
+
+    def keep_log(self, container: Container) -> None:
+        """Write the container's log into the directory of logs."""
+        about = container.inspect()
+        service = about["Config"]["Labels"]["com.docker.compose.service"]
+        target = about["Config"]["Labels"].get("methodhub.target", "none")
+        name = f"{service}-{target}-{container.id[:12]}.log"
+        (self._logs / name).write_text(container.logs())
+
+    def keep_logs(self) -> list[Path]:
+        """Write the logs of all containers there are, and return the files of all there were."""
+        filter_ = f"label=com.docker.compose.project={PROJECT}"
+        for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
+            self.keep_log(Container(self, name))
+        return sorted(self._logs.glob("*.log"))
+
+    def remove(self) -> None:
+        """Remove whatever bears the project's name: containers, network, volume."""
+        filter_ = f"label=com.docker.compose.project={PROJECT}"
+        for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
+            run("docker", "rm", "--force", "--volumes", name)
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
