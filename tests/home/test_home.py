@@ -52,6 +52,8 @@ def test_links_lead_somewhere(client: Client) -> None:
         assert client.get(path).status_code == status
 
 
-def test_static_files_are_found(client: Client) -> None:
-    assert client.get("/static/home/home.css").status_code == 200
-    assert client.get("/static/home/icon.svg").status_code == 200
+@pytest.mark.parametrize("file", ["home.css", "icon.svg"])
+def test_static_files_are_found(client: Client, file: str) -> None:
+    answer = client.get(f"/static/home/{file}")
+    assert answer.status_code == 200
+    answer.close()
