@@ -9,7 +9,6 @@ export HOST_UID ?= $(shell id -u)
 export HOST_GID ?= $(shell id -g)
 export WEB_PORT ?= 8000
 export REPLICAS ?= 1
-export COMPOSE_PROJECT_NAME CA_BUNDLE PYTHON_IMAGE POSTGRES_IMAGE REDIS_IMAGE POSTGRES_PORT REDIS_PORT
 
 ##@ Run
 .PHONY: up up-prodlike down reset ps logs

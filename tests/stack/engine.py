@@ -127,7 +127,7 @@ class Browser:
         sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        request = urllib.request.Request(self.base + path, body, sent, method=method)  # noqa: S310
+        request = urllib.request.Request(self.base + path, body, sent, method=method)
         start = time.monotonic()
         try:
             response = self._opener.open(request, timeout=timeout)
@@ -137,7 +137,7 @@ class Browser:
             return Answer(0, {}, repr(error), time.monotonic() - start)
         with response:
             try:
-                text = response.read().decode()
+                text = response.read().decode(errors="replace")
             except (OSError, http.client.HTTPException) as error:
                 return Answer(0, {}, repr(error), time.monotonic() - start)
             for cookie in response.headers.get_all("Set-Cookie", []):

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.stack.engine import ROOT
+
 LAYERINGS = {
     "bare": [],
     "dev": ["-f", "compose.base.yml", "-f", "compose.dev.yml"],
@@ -31,10 +31,10 @@ def config(layering: str, **environment: str) -> dict[str, Any]:
     """Return what `docker compose config` makes of a layering."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(OVERRIDES)}
     # Parsing needs the file that make makes before it starts the ecs target.
-    subprocess.run(["sh", "scripts/make-secrets"], cwd=PROJECT, check=True, capture_output=True)
+    subprocess.run(["sh", "scripts/make-secrets"], cwd=ROOT, check=True, capture_output=True)
     done = subprocess.run(
         ["docker", "compose", *LAYERINGS[layering], "config", "--format", "json"],
-        cwd=PROJECT,
+        cwd=ROOT,
         env=inherited | environment,
         capture_output=True,
         text=True,
@@ -118,12 +118,12 @@ def test_images_can_come_from_a_mirror(layering: str) -> None:
 
 def test_committed_env_files_hold_only_local_credentials() -> None:
     files = subprocess.run(
-        ["git", "ls-files", "env", ".env*"], cwd=PROJECT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "env", ".env*"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert "env/secrets.env" not in files
     secret = re.compile(r"^(\w*(?:SECRET|PASSWORD|_URL|TOKEN)\w*)=(.+)$", re.M)
     for file in files:
-        for name, value in secret.findall((PROJECT / file).read_text()):
+        for name, value in secret.findall((ROOT / file).read_text()):
             local = (
                 value.startswith("django-insecure-")
                 or re.search(r"@postgres:|//redis:|-local$", value)

@@ -5,95 +5,60 @@ The tests of this module run in their order on one copy: each goes on where the 
 
 from __future__ import annotations
 
-import http.cookiejar
 import os
 import re
 import shutil
 import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-NAME = "methodhub-verbs"
+from tests.stack import engine
+from tests.stack.engine import ROOT, Browser, wait_for
+
+PROJECT = f"{engine.PROJECT}-verbs"
 WEB_PORT = 8750
 SITE = f"http://localhost:{WEB_PORT}"
 ENVIRONMENT = {
-    **os.environ,
+    # Without what a make around the tests hands down.
+    **{k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "HOST_"))},
     "RUNTIME": "docker",
-    "COMPOSE_PROJECT_NAME": NAME,
+    "COMPOSE_PROJECT_NAME": PROJECT,
     "WEB_PORT": str(WEB_PORT),
     "POSTGRES_PORT": str(WEB_PORT + 1),
     "REDIS_PORT": str(WEB_PORT + 2),
 }
-DEV_LOGIN = {"username": "admin@example.com", "password": "admin"}
-
-
-class Browser:
-    """Cookies, forms and their tokens."""
-
-    def __init__(self) -> None:
-        """Start with no cookie."""
-        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(cookies)
-
-    def get(self, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
-        """Return status, text and headers (their names in lower case)."""
-        return self._open(urllib.request.Request(SITE + path, headers=headers))
-
-    def post(self, path: str, fields: dict[str, str]) -> tuple[int, str, dict[str, str]]:
-        """Fill in the form at ``path`` and send it."""
-        _, form, _ = self.get(path)
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)
-        assert token, "no form there"
-        body = urllib.parse.urlencode({"csrfmiddlewaretoken": token[1], **fields}).encode()
-        return self._open(urllib.request.Request(SITE + path, body))
-
-    def _open(self, request: urllib.request.Request) -> tuple[int, str, dict[str, str]]:
-        try:
-            answer = self._opener.open(request, timeout=10)
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return answer.status, answer.read().decode(errors="replace"), headers
+ADMIN = ("admin@example.com", "admin")
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Copy what git would have in a fresh clone; afterwards delete all that was started."""
     folder = tmp_path_factory.mktemp("newcomer") / "methodhub"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
+    listed = engine.run(
+        *("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if (PROJECT / name).exists():
+        if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(PROJECT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name)
     yield folder
     done = run(folder, "make", "reset", "FORCE=1")
     assert done.returncode == 0, done.stderr
-    subprocess.run(["docker", "rmi", "-f", f"{NAME}-dev", f"{NAME}-ecs"], capture_output=True)
+    engine.run("docker", "rmi", "--force", f"{PROJECT}-dev", f"{PROJECT}-ecs")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Browser:
     """One person's browser, kept through all of it."""
-    return Browser()
+    return Browser(SITE)
 
 
-def run(folder: Path, *command: str, **options: object) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command in the copy; its output is shown when the test fails."""
-    done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
@@ -106,47 +71,25 @@ def run(folder: Path, *command: str, **options: object) -> subprocess.CompletedP
 
 
 def container(service: str) -> str:
-    """Return the id of the service's container."""
-    return subprocess.run(
-        [
-            *("docker", "ps", "--quiet", "--no-trunc"),
-            *("--filter", f"label=com.docker.compose.project={NAME}"),
-            *("--filter", f"label=com.docker.compose.service={service}"),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+    """Return the id of the service's container; nothing when it does not run."""
+    return engine.run(
+        *("docker", "ps", "--quiet", "--no-trunc"),
+        *("--filter", f"label=com.docker.compose.project={PROJECT}"),
+        *("--filter", f"label=com.docker.compose.service={service}"),
     ).stdout.strip()
 
 
-def eventually(check: Callable[[], bool], seconds: float = 10) -> None:
-    """Wait until ``check`` is true; connections that fail meanwhile are a no."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if check():
-                return
-        except (OSError, urllib.error.URLError):
-            pass
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.1)
+def signed_in(browser: Browser) -> bool:
+    """Say whether the admin lets the browser in."""
+    return "Site administration" in browser.get("/admin/").body
 
 
 def test_bare_compose_up_needs_no_step_before_it(clone: Path) -> None:
-    environment = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("HOST_")}
-    done = subprocess.run(
-        ["docker", "compose", "up", "--detach", "--wait"],
-        cwd=clone,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    assert run(clone, "docker", "compose", "up", "--detach", "--wait").returncode == 0
     assert not (clone / "env" / "secrets.env").exists()
-    stranger = Browser()
-    stranger.post("/admin/login/", DEV_LOGIN)
-    assert stranger.get("/admin/")[0] == 200
+    stranger = Browser(SITE)
+    stranger.login(*ADMIN)
+    assert signed_in(stranger)
     assert run(clone, "make", "reset", "FORCE=1").returncode == 0
 
 
@@ -156,8 +99,8 @@ def test_up_says_where_to_go_and_the_login_works(clone: Path, browser: Browser) 
     assert f"{SITE}/admin/   admin@example.com / admin" in done.stdout
     assert "Runtime: docker" in done.stderr
     assert (clone / "env" / "secrets.env").stat().st_mode & 0o777 == 0o600
-    browser.post("/admin/login/?next=/admin/", DEV_LOGIN)
-    assert "Site administration" in browser.get("/admin/")[1]
+    browser.login(*ADMIN)
+    assert signed_in(browser)
 
 
 def test_up_again_is_harmless(clone: Path) -> None:
@@ -194,11 +137,11 @@ def test_an_edit_shows_without_restart(clone: Path, browser: Browser, edit: str)
     path = clone / "src" / file
     before, text = container("web"), path.read_text()
     assert old in text
-    assert shown not in browser.get(page)[1]
+    assert shown not in browser.get(page).body
     path.write_text(text.replace(old, new))
-    eventually(lambda: shown in browser.get(page)[1])
+    wait_for(lambda: shown in browser.get(page).body, 10)
     path.write_text(text)
-    eventually(lambda: shown not in browser.get(page)[1] and browser.get(page)[0] == 200)
+    wait_for(lambda: (answer := browser.get(page)).status == 200 and shown not in answer.body, 10)
     assert container("web") == before
 
 
@@ -241,38 +184,51 @@ def test_up_prodlike_swaps_web_alone_and_keeps_people_signed_in(
     assert done.returncode == 0
     assert SITE in done.stdout
     assert (container("postgres"), container("redis")) == services
-    assert "Site administration" in browser.get("/admin/")[1]
-    stranger = Browser()
-    stranger.post("/admin/login/?next=/admin/", DEV_LOGIN)
-    assert "Site administration" in stranger.get("/admin/")[1]
+    assert signed_in(browser)
+    stranger = Browser(SITE)
+    stranger.login(*ADMIN)
+    assert signed_in(stranger)
 
 
 def test_prodlike_serves_hashed_compressed_static_files_for_ever(browser: Browser) -> None:
-    page = browser.get("/admin/")[1]
+    page = browser.get("/admin/").body
     sheet = re.search(r'href="(/static/admin/css/base\.[0-9a-f]{12}\.css)"', page)
     assert sheet, "no hashed name"
     for encoding in ("br", "gzip"):
-        status, _, headers = browser.get(sheet[1], **{"Accept-Encoding": encoding})
-        assert status == 200
-        assert headers["content-encoding"] == encoding
-        assert headers["cache-control"] == "max-age=315360000, public, immutable"
+        answer = browser.get(sheet[1], Accept_Encoding=encoding)
+        assert answer.status == 200
+        assert answer.headers["content-encoding"] == encoding
+        assert answer.headers["cache-control"] == "max-age=315360000, public, immutable"
+
+
+def test_prodlike_renders_every_page_with_the_real_manifest(browser: Browser) -> None:
+    """Follow every link from / and the admin: a file missing in the manifest would be a 500."""
+    waiting, seen = ["/", "/admin/"], set[str]()
+    while waiting:
+        path = waiting.pop().partition("#")[0]
+        # A history of sorting and filtering has no end; signing out would.
+        if path in seen or "?" in path or "/logout/" in path:
+            continue
+        seen.add(path)
+        answer = browser.get(path)
+        assert answer.status in (200, 302), path
+        if "text/html" in answer.headers.get("content-type", ""):
+            waiting += re.findall(r'(?:href|src)="(/[^"]*)"', answer.body)
+    for page in ("accounts/user/add", "accounts/user/1/change", "auth/group/add"):
+        assert f"/admin/{page}/" in seen
+    assert any(path.endswith(".js") for path in seen)
 
 
 def test_prodlike_runs_without_debug(browser: Browser) -> None:
-    status, page, _ = browser.get("/no-such-page/")
-    assert status == 404
-    assert "DEBUG" not in page
-    assert "djdt" not in browser.get("/")[1].lower()
+    answer = browser.get("/no-such-page/")
+    assert answer.status == 404
+    assert "DEBUG" not in answer.body
+    assert "djdt" not in browser.get("/").body.lower()
 
 
 def test_prodlike_image_holds_no_debug_package() -> None:
     program = "import importlib.metadata as m; print(*(d.name.lower() for d in m.distributions()))"
-    listed = subprocess.run(
-        ["docker", "run", "--rm", f"{NAME}-ecs", "python", "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    listed = engine.run("docker", "run", "--rm", f"{PROJECT}-ecs", "python", "-c", program).stdout
     packages = set(listed.split())
     assert {"django", "gunicorn", "psycopg-c"} <= packages
     debug = {"django-debug-toolbar", "django-browser-reload", "django-watchfiles"}
@@ -286,12 +242,11 @@ def test_rows_survive(clone: Path, how: str) -> None:
         assert run(clone, "make", "down").returncode == 0
         assert container("postgres") == ""
     else:
-        subprocess.run(["docker", "kill", container("postgres")], check=True, capture_output=True)
+        engine.run("docker", "kill", container("postgres"))
     assert run(clone, "make", "up").returncode == 0
-    stranger = Browser()
-    ada = {"username": "ada@example.com", "password": "demonstration"}
-    stranger.post("/admin/login/?next=/admin/", ada)
-    assert "Site administration" in stranger.get("/admin/")[1]
+    stranger = Browser(SITE)
+    stranger.login("ada@example.com", "demonstration")
+    assert signed_in(stranger)
 
 
 def test_test_runs_one_file(clone: Path) -> None:
