@@ -188,4 +188,7 @@ LOGGING = {
 # -- dev tools ------------------------------------------------------------------------------------
 
 # INTERNAL_IPS cannot name a container's gateway in advance; DEBUG alone decides.
-DEBUG_TOOLBAR_CONFIG = {"SHOW_TOOLBAR_CALLBACK": "config.dev_tools.show_toolbar"}
+DEBUG_TOOLBAR_CONFIG = {
+    "SHOW_TOOLBAR_CALLBACK": "config.dev_tools.show_toolbar",
+    "SHOW_COLLAPSED": True,
+}
