@@ -4,6 +4,9 @@
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
+# Choices to keep, as WEB_PORT=8001. Compose reads this file too, and gives way to the shell as well.
+$(foreach setting,$(shell grep -E '^[A-Z_]+=' .env 2>/dev/null),$(eval export $(subst =, ?= ,$(setting))))
+
 # Compose sees neither the shell's $UID nor its ulimit.
 export HOST_UID ?= $(shell id -u)
 export HOST_GID ?= $(shell id -g)
