@@ -1,0 +1,67 @@
+# The verbs without Docker: PostgreSQL and Valkey from wheels, web as a process of this machine.
+# State, logs and data are in .local/.
+
+PYTHON_HERE := sh scripts/host-python
+HOST := $(PYTHON_HERE) -m scripts.host
+
+up: env/secrets.env
+	@$(HOST) up
+
+up-prodlike: env/secrets.env
+	@$(HOST) up-prodlike
+
+down:
+	@$(HOST) down
+
+reset:
+	@sh scripts/confirm "Delete the local database and all that is in it?"
+	@$(HOST) reset
+
+ps:
+	@$(HOST) ps
+
+logs:
+	@$(HOST) logs $(ARGS)
+
+migrate:
+	@$(HOST) manage migrate
+
+makemigrations:
+	@$(HOST) makemigrations $(ARGS)
+
+manage:
+	@$(HOST) manage $(CMD)
+
+shell:
+	@$(HOST) manage shell
+
+dbshell:
+	@$(HOST) dbshell
+
+redis-cli:
+	@$(HOST) redis-cli
+
+superuser:
+	@$(HOST) manage createsuperuser
+
+fixtures:
+	@$(HOST) manage loaddata demonstration
+
+test: env/secrets.env
+	@$(HOST) test $(T) $(ARGS)
+
+lint:
+	@$(HOST) tool sh scripts/lint
+	@if docker compose version >/dev/null 2>&1; then sh scripts/lint-compose; else echo "Not checked: the Compose layerings, which need docker compose."; fi
+
+format:
+	@$(HOST) tool sh scripts/format
+
+build:
+	@echo "build makes images, and that needs a Docker engine: start Docker and try again." >&2; exit 1
+
+lock:
+	@$(HOST) tool sh scripts/lock
+
+env/secrets.env:
+	@sh scripts/make-secrets

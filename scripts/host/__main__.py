@@ -1,0 +1,394 @@
+"""The Makefile's verbs without Docker: PostgreSQL and Valkey from wheels, web as a process.
+
+Run by scripts/host.mk as ``python -m scripts.host VERB [ARGS…]``, from the root of the clone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import os
+import pprint
+import readline  # noqa: F401 - gives input() editing and history
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+
+from scripts.host import environment, services
+from scripts.host.environment import HOST, ROOT, SRC
+from scripts.host.processes import Service, Task, answers, owner
+from scripts.host.trouble import Trouble
+
+LOCAL = ROOT / ".local"
+NAMES = ("postgres", "redis", "web")
+PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
+# stop_grace_period of the overlays, seconds.
+GRACE = {"dev": 3, "ecs": 30}
+MISSING_PROPERTIES = """\
+  No container: the file system is writable, and there are no limits of CPU, memory or processes,
+  no dropped capabilities, and the user is yours. `make test-stack` shows those, with an engine."""
+
+
+class Stack:
+    """The processes of one clone, or of its tests, and their data below ``home``."""
+
+    def __init__(self, home: Path, *, durable: bool = True) -> None:
+        """Name the services; nothing is started."""
+        self.home = home
+        self.durable = durable
+        self.data = home / "postgres"
+        self.postgres, self.redis, self.web = (Service(home, name) for name in NAMES)
+        self.all = (self.postgres, self.redis, self.web)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one verb at a time change what runs."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("Another make is at work here; waiting for it.")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def ports(self) -> dict[str, int]:
+        """Return the ports of the backing services: of the running ones, or else those wanted."""
+        return {
+            service.name: running.port
+            if (running := service.running())
+            else environment.wanted_port(service.name, PORT_VARIABLES[service.name])
+            for service in (self.postgres, self.redis)
+        }
+
+    def start_services(self, ports: dict[str, int]) -> None:
+        """Start PostgreSQL and Valkey on these ports, or leave them alone where they are right."""
+        if not (self.data / "PG_VERSION").exists():
+            say(f"  postgres  making {self.data.relative_to(ROOT)}")
+            services.make_cluster(self.postgres, self.data, durable=self.durable)
+        services.check_version(self.data)
+        task = services.postgres_task(self.data, ports["postgres"], durable=self.durable)
+        if is_wanted(self.postgres, task):
+            services.clear_stale_pid(self.data)
+            start(self.postgres, task)
+        task = services.valkey_task(self.home / "redis", ports["redis"])
+        if is_wanted(self.redis, task):
+            start(self.redis, task)
+
+    def stop(self) -> None:
+        """Stop everything, what needs the others first."""
+        for service in reversed(self.all):
+            if service.record():
+                service.stop()
+                say(f"  {service.name:<9} stopped")
+
+
+DEVELOPMENT = Stack(LOCAL)
+TESTS = Stack(LOCAL / "test", durable=False)
+
+
+def say(line: str) -> None:
+    """Print progress."""
+    print(line, flush=True)
+
+
+def is_wanted(service: Service, task: Task) -> bool:
+    """Tell whether ``task`` has to be started; what ran differently until now is stopped."""
+    running = service.running()
+    if running and running.digest == task.digest():
+        return False
+    service.stop()
+    return True
+
+
+def start(service: Service, task: Task) -> None:
+    """Start a service and say so."""
+    service.start(task)
+    say(f"  {service.name:<9} {task.label} on {HOST}:{task.port}")
+
+
+def web_task(target: str, port: int, ports: dict[str, int]) -> Task:
+    """Return how web runs in the ``target``."""
+    python = sys.executable
+    if target == "dev":
+        command = [python, "manage.py", "runserver", f"{HOST}:{port}"]
+    else:
+        command = [python, "-m", "gunicorn", "--config", str(ROOT / "docker/gunicorn.conf.py")]
+        # A container's port is its own; here other machines must not come in.
+        command += ["--bind", f"{HOST}:{port}"]
+        if not Path("/dev/shm").is_dir():  # noqa: S108 - macOS has none
+            command += ["--worker-tmp-dir", str(LOCAL / "run")]
+        command += ["config.asgi:application"]
+    return Task(
+        command=command,
+        environ=environment.app(target, port, ports),
+        folder=SRC,
+        port=port,
+        label=target,
+        ready=lambda: web_ready(port),
+        grace=GRACE[target],
+    )
+
+
+def web_ready(port: int) -> bool:
+    """Ask for liveness, as the container's health check does."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def check_ports(stack: Stack, ports: dict[str, int]) -> None:
+    """Raise Trouble when a port is taken by anything but this stack; all of them at once."""
+    taken = []
+    for service in stack.all:
+        port = ports[service.name]
+        running = service.running()
+        if (running and running.port == port) or service.leftovers() or not answers(port):
+            continue
+        taken.append(
+            f"Port {port} is taken by {owner(port)}: stop it, or choose another port with "
+            f"{PORT_VARIABLES[service.name]}={port + 100}."
+        )
+    if taken:
+        raise Trouble("\n".join(taken))
+
+
+def call(command: list[str], environ: dict[str, str], folder: Path = SRC) -> int:
+    """Run a program in the foreground and return its exit status."""
+    with subprocess.Popen(command, env=environ, cwd=folder) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # The terminal sent it to the program too, which decides what it means.
+                continue
+
+
+def checked(command: list[str], environ: dict[str, str]) -> None:
+    """Run a program that must succeed; leave with its status when it does not."""
+    if status := call(command, environ):
+        raise SystemExit(status)
+
+
+def manage_py(*words: str) -> list[str]:
+    """Return the command line of manage.py."""
+    return [sys.executable, "manage.py", *words]
+
+
+def several(*verbs: str) -> list[str]:
+    """Return the command line of several verbs of manage.py in one process: one start-up."""
+    run = (
+        "import sys, django.core.management as m; [m.execute_from_command_line(['manage.py', verb])"
+    )
+    return [sys.executable, "-c", f"{run} for verb in sys.argv[1:]]", *verbs]
+
+
+def up(target: str) -> None:
+    """Start the backing services, migrate, start web and say how to reach it."""
+    stack = DEVELOPMENT
+    with stack.locked():
+        ports = {
+            name: environment.wanted_port(name, PORT_VARIABLES[name])
+            for name in ("postgres", "redis")
+        }
+        ports["web"] = int(os.environ["WEB_PORT"])
+        check_ports(stack, ports)
+        stack.start_services(ports)
+        task = web_task(target, ports["web"], ports)
+        environ = dict(task.environ)
+        if target == "ecs":
+            stack.web.stop()
+            checked(manage_py("collectstatic", "--noinput", "--clear", "--verbosity=0"), environ)
+        checked(several("migrate", *(["ensure_superuser"] if target == "dev" else [])), environ)
+        if is_wanted(stack.web, task):
+            start(stack.web, task)
+    subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)
+
+
+def up_dev() -> None:
+    """make up."""
+    up("dev")
+
+
+def up_prodlike() -> None:
+    """make up-prodlike."""
+    replicas = os.environ.get("REPLICAS") or "1"
+    if replicas != "1":
+        raise Trouble(
+            f"REPLICAS={replicas} needs containers, and so a Docker engine: without one, one web "
+            "process with WEB_CONCURRENCY workers runs."
+        )
+    up("ecs")
+    say(MISSING_PROPERTIES)
+
+
+def down() -> None:
+    """Stop everything that was started, by tests that were killed too; data stays."""
+    with DEVELOPMENT.locked():
+        DEVELOPMENT.stop()
+    with TESTS.locked():
+        TESTS.stop()
+
+
+def reset() -> None:
+    """Stop everything and delete the data."""
+    down()
+    with DEVELOPMENT.locked():
+        for data in (DEVELOPMENT.data, TESTS.home / "postgres"):
+            shutil.rmtree(data, ignore_errors=True)
+    say("  The data is deleted.")
+
+
+def ps() -> None:
+    """Print a line for each service: whether it runs, where, since which process."""
+    print(f"{'SERVICE':<10}{'STATE':<14}{'PID':<9}{'ADDRESS':<18}WHAT")
+    for service in DEVELOPMENT.all:
+        record = service.record()
+        state = "stopped"
+        if record:
+            state = "killed"
+            if service.process():
+                state = "running" if answers(record.port) else "no answer"
+            elif service.leftovers():
+                state = "half killed"
+        pid, address, what = ("", "", "")
+        if record and service.process():
+            pid, address, what = str(record.pid), f"{HOST}:{record.port}", record.label
+        print(f"{service.name:<10}{state:<14}{pid:<9}{address:<18}{what}".rstrip())
+
+
+def logs(*names: str) -> None:
+    """Follow the logs of all services, or of those named."""
+    unknown = sorted(set(names) - set(NAMES))
+    if unknown:
+        raise Trouble(f"No such service: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
+    files = [
+        str(service.log.relative_to(ROOT))
+        for service in DEVELOPMENT.all
+        if service.log.exists() and (not names or service.name in names)
+    ]
+    if not files:
+        raise Trouble("No logs yet: `make up` starts the stack.")
+    os.execvp("tail", ["tail", "-n", "200", "-F", *files])
+
+
+def one_off() -> tuple[dict[str, str], dict[str, int]]:
+    """Start the backing services where needed; return the environment of the running target."""
+    stack = DEVELOPMENT
+    with stack.locked():
+        ports = stack.ports()
+        web = stack.web.running()
+        check_ports(stack, ports | {"web": free_of(web.port if web else 0)})
+        stack.start_services(ports)
+    target = web.label if web else "dev"
+    return environment.app(target, web.port if web else int(os.environ["WEB_PORT"]), ports), ports
+
+
+def free_of(port: int) -> int:
+    """Return the port, or one that nobody listens on where there is none."""
+    return port or services.free_port()
+
+
+def manage_verb(*words: str) -> int:
+    """Run manage.py beside running services."""
+    environ, _ = one_off()
+    return call(manage_py(*words), environ)
+
+
+def makemigrations(*words: str) -> int:
+    """Write migrations, as the dev target would."""
+    _, ports = one_off()
+    return call(manage_py("makemigrations", *words), environment.app("dev", 8000, ports))
+
+
+def dbshell() -> int:
+    """Open psql on the app's database."""
+    environ, _ = one_off()
+    return call([str(services.postgres_program("psql")), environ["DATABASE_URL"]], environ, ROOT)
+
+
+def redis_cli() -> None:
+    """Send lines to Valkey and print its answers: the wheel has no redis-cli."""
+    environ, _ = one_off()
+    client = redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True)
+    prompt = f"{HOST}> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            words = shlex.split(input(prompt))
+        except EOFError:
+            return
+        except ValueError as error:
+            print(f"(error) {error}")
+            continue
+        if words and words[0].lower() in ("exit", "quit"):
+            return
+        if words:
+            try:
+                pprint.pprint(client.execute_command(*words))
+            except redis.RedisError as error:
+                print(f"(error) {error}")
+
+
+def test(*words: str) -> int:
+    """Run the tests on servers of their own, which are stopped afterwards."""
+    # So that a closed terminal or a CI's timeout stops the servers too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    with TESTS.locked():
+        try:
+            TESTS.stop()
+            ports = {"postgres": services.free_port(), "redis": services.free_port()}
+            TESTS.start_services(ports)
+            environ = environment.app("dev", services.free_port(), ports)
+            return call(["sh", "scripts/test", *words], environ, ROOT)
+        finally:
+            TESTS.stop()
+
+
+def tool(*words: str) -> int:
+    """Run a program with the virtual environment's programs, and the settings mypy asks for."""
+    ports = {name: environment.wanted_port(name, PORT_VARIABLES[name]) for name in NAMES[:2]}
+    return call(list(words), {**os.environ, **environment.app("dev", 8000, ports)}, ROOT)
+
+
+VERBS = {
+    "up": up_dev,
+    "up-prodlike": up_prodlike,
+    "down": down,
+    "reset": reset,
+    "ps": ps,
+    "logs": logs,
+    "manage": manage_verb,
+    "makemigrations": makemigrations,
+    "dbshell": dbshell,
+    "redis-cli": redis_cli,
+    "test": test,
+    "tool": tool,
+}
+
+
+def main(verb: str, *words: str) -> int:
+    """Run a verb; return its exit status."""
+    try:
+        return VERBS[verb](*words) or 0  # type: ignore[operator]
+    except Trouble as trouble:
+        sys.stderr.write(f"{trouble}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))
