@@ -5,10 +5,10 @@ https://docs.gunicorn.org/en/stable/settings.html
 
 from config.env import load
 
-_env = load()
+_env = load(serving=True)
 
 bind = f"0.0.0.0:{_env.PORT}"
-workers = _env.WEB_CONCURRENCY
+workers = _env.WORKERS
 worker_class = "uvicorn_worker.UvicornWorker"
 keepalive = _env.KEEP_ALIVE
 graceful_timeout = _env.GRACEFUL_TIMEOUT

@@ -4,8 +4,12 @@
 import os
 import sys
 
+from django.conf import settings
 from django.core.management import execute_from_command_line
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    if sys.argv[1:2] == ["env"]:
+        # It reports on an environment that may be too broken for the settings.
+        settings.configure(INSTALLED_APPS=["config"])
     execute_from_command_line(sys.argv)

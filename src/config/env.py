@@ -11,134 +11,199 @@ Docker and ECS mount secrets. Giving both is an error, as it is for the official
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
+import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn
-from urllib.parse import urlsplit
+from typing import Any, Literal, NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 import dj_database_url
 from django.core.management.utils import get_random_secret_key
 from environs import Env, EnvValidationError, ValidationError
+from psycopg.conninfo import make_conninfo
+from redis import ConnectionPool
 
 EX_CONFIG = 78
-INSECURE_KEY_PREFIX = "django-insecure-"  # Django's own mark, see check security.W009
 FILE_SUFFIX = "_FILE"
+# The largest value of AWS Secrets Manager, in bytes:
+# https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+LARGEST_VALUE = 65_536
+# What Django's own check security.W009 asks of a key.
+INSECURE_KEY_PREFIX = "django-insecure-"
+KEY_LENGTH = 50
+KEY_CHARACTERS = 5
 
 Target = Literal["dev", "ecs"]
 TARGETS: tuple[Target, ...] = typing.get_args(Target)
 
-# Where a variable is set: locally in the named file under env/, on AWS in the named part of the
-# task definition.
+# Who sets a variable: the image itself, or one of the files under env/; on ECS the task definition
+# has their place, with a `secrets` section for what is secret and `environment` for the rest.
 Place = Literal["image", "backing-services", "target", "secrets"]
-PLACES: dict[Place, str] = {
-    "image": "the image (docker/Dockerfile)",
-    "backing-services": "env/backing-services.env; on ECS the task definition's secrets",
-    "target": "env/dev.env or env/ecs-local.env; on ECS the task definition's environment",
-    "secrets": "env/secrets.env; on ECS the task definition's secrets",
-}
+TARGET_FILES: dict[Target, str] = {"dev": "env/dev.env", "ecs": "env/ecs-local.env"}
+
+Check = Callable[[Any], object]
 
 
-class Variable(NamedTuple):
-    """What the contract says of one variable besides its name, type and default."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Variable:
+    """What the contract says of one variable. ``type`` is for people: what a value looks like."""
 
+    name: str
+    type: str
+    default: Any
     meaning: str
     place: Place
     secret: bool
     required_in: tuple[Target, ...]
     # What stands in for a required variable while an image is built (see BUILD).
     build_value: Any
-    check: Callable[[Any], object] | None
+    check: Check | None
 
 
 def variable(
     meaning: str,
     *,
     default: Any = None,
+    type: str = "",  # noqa: A002 - the contract's own word
     place: Place = "target",
     secret: bool = False,
     required_in: tuple[Target, ...] = (),
     build_value: Any = None,
-    check: Callable[[Any], object] | None = None,
+    check: Check | None = None,
 ) -> Any:
     """Declare one variable of the contract.
 
-    ``default`` is used when the variable is not set; ``required_in`` names the targets that
-    refuse to start without it. ``check`` takes the parsed value and raises ``ValidationError``
-    with a text that never holds the value.
+    ``default`` is used when the variable is not set; ``type`` says what a value looks like, where
+    the annotation alone does not; ``required_in`` names the targets that refuse to start without
+    it. ``check`` takes the parsed value (of a list: each entry) and raises ``ValidationError`` with
+    a text that never holds the value.
     """
-    declared = Variable(meaning, place, secret, required_in, build_value, check)
+    metadata = {
+        "type": type,
+        "meaning": meaning,
+        "place": place,
+        "secret": secret,
+        "required_in": required_in,
+        "build_value": build_value,
+        "check": check,
+    }
+    # Debug pages print their settings: a secret must not be in the repr.
     if isinstance(default, list):
-        values = tuple(default)
         return dataclasses.field(
-            default_factory=lambda: list(values), metadata={"variable": declared}
+            default_factory=lambda: list(default), repr=not secret, metadata=metadata
         )
-    return dataclasses.field(default=default, metadata={"variable": declared})
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
 
 
-def between(low: float, high: float) -> Callable[[float], None]:
-    """Return a check that a number lies between ``low`` and ``high``, both included."""
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """A check that a number lies between ``low`` and ``high``, both included."""
 
-    def check(value: float) -> None:
-        if not low <= value <= high:
-            raise ValidationError(f"Not between {low} and {high}.")
+    low: float
+    high: float
 
-    return check
+    def __call__(self, value: float) -> None:
+        """Raise ValidationError when it does not."""
+        if not self.low <= value <= self.high:
+            raise ValidationError("Out of range.")
 
 
-def url(*schemes: str) -> Callable[[str], None]:
-    """Return a check that a text is a URL of one of the ``schemes`` with a host."""
+def text(value: object) -> str:
+    """Return the value when it is text that a server can take; raises ValidationError if not."""
+    if not isinstance(value, str) or "\0" in value or not _is_unicode(value):
+        raise ValidationError("Not text in UTF-8.")
+    return value
 
-    def check(value: str) -> None:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValidationError(f"Not a URL of the form {schemes[0]}://host[:port]/….")
 
-    return check
+def url(value: str, *schemes: str) -> SplitResult:
+    """Return the parts of a URL of one of the schemes that names a host.
+
+    Raises ValidationError, also where a password's / # ? or @ was not quoted: the rest of it then
+    stands in a part of the URL that has no business to hold it.
+    """
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "@" in parts.path + parts.query or parts.fragment or parts.path.count("/") > 1:
+        raise ValidationError(
+            "Not such a URL. In a password, / # ? @ % and : are written as %2F %23 %3F %40 %25 %3A."
+        )
+    return parts
 
 
 def database_url(value: str) -> None:
-    """Check a database URL with dj-database-url, which the settings read it with."""
-    url("postgres", "postgresql")(value)
+    """Check a database URL as dj-database-url reads it and libpq will take it."""
+    url(value, "postgres", "postgresql")
     try:
-        name = dj_database_url.parse(value).get("NAME")
+        parsed = dj_database_url.parse(value)
     except (dj_database_url.ParseError, ValueError) as error:
-        raise ValidationError(
-            "Not a URL that can be read; quote special characters of the password (RFC 3986), "
-            "or give DATABASE_SECRET instead."
-        ) from error
-    if not name:
-        raise ValidationError("Names no database: postgres://user:password@host:port/NAME.")
+        raise ValidationError("Not a URL that dj-database-url can read.") from error
+    for key, what in (("NAME", "database"), ("USER", "user")):
+        if not text(parsed[key]):  # type: ignore[literal-required]
+            raise ValidationError(f"Names no {what}.")
+    text(parsed["PASSWORD"])
+    try:
+        make_conninfo(**parsed.get("OPTIONS", {}))
+    except Exception as error:
+        raise ValidationError("After the ? stand options that libpq does not know.") from error
 
 
 def database_secret(value: str) -> None:
-    """Check the JSON that RDS keeps in Secrets Manager: the four fields that it must hold."""
+    """Check the JSON that RDS keeps in Secrets Manager: the fields that a connection needs."""
     try:
         secret = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValidationError("Not JSON.") from error
     if not isinstance(secret, dict):
         raise ValidationError("Not a JSON object.")
     missing = [key for key in ("username", "password", "host", "dbname") if not secret.get(key)]
     if missing:
         raise ValidationError(f"Lacks {', '.join(missing)}.")
-    if not str(secret.get("port", 5432)).isdecimal():
+    for key in ("username", "password", "host", "dbname"):
+        text(secret[key])
+    if not re.fullmatch(r"[0-9]{1,5}", str(secret.get("port", 5432))):
         raise ValidationError("Its port is not a number.")
 
 
+def redis_url(value: str) -> None:
+    """Check a Redis URL as redis-py will take it; nothing is connected."""
+    parts = url(value, "redis", "rediss")
+    if not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValidationError("After the host stands no database number.")
+    try:
+        ConnectionPool.from_url(value).make_connection()
+    except Exception as error:
+        raise ValidationError("After the ? stand options that redis-py refuses.") from error
+
+
+def host_name(value: str) -> None:
+    """Check an entry of ALLOWED_HOSTS: what Django can find in a Host header, without the port."""
+    if not re.fullmatch(r"\*|[a-z0-9.-]+|\[[a-f0-9:.]+\]", value, re.IGNORECASE):
+        raise ValidationError("Not a host name alone: no scheme, no port; .example.com for all.")
+
+
+def origin(value: str) -> None:
+    """Check an entry of CSRF_TRUSTED_ORIGINS, as Django's own check 4_0.E001 and its Origin do."""
+    if not re.fullmatch(r"https?://([a-z0-9.*-]+|\[[a-f0-9:.]+\])(:[0-9]+)?", value, re.IGNORECASE):
+        raise ValidationError("Not an origin: scheme and host, no path.")
+
+
 def secret_key(value: str) -> None:
-    """Check the length that Django's own check security.W009 asks for."""
-    if len(value) < 50:
-        raise ValidationError("Shorter than 50 characters; `openssl rand -base64 48` makes one.")
+    """Check what Django's own check security.W009 asks for."""
+    if len(value) < KEY_LENGTH or len(set(value)) < KEY_CHARACTERS:
+        raise ValidationError(
+            f"Shorter than {KEY_LENGTH} characters, or nearly all the same; "
+            "`openssl rand -base64 48` makes one."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,34 +220,37 @@ class Environment:
         "TCP port that the web process listens on.",
         default=8000,
         place="image",
-        check=between(1, 65535),
+        check=Between(1, 65535),
     )
 
     DATABASE_URL: str | None = variable(
-        "PostgreSQL as postgres://user:password@host:port/name; this or DATABASE_SECRET.",
+        "PostgreSQL; this or DATABASE_SECRET.",
+        type="postgres://user:password@host:port/name",
         place="backing-services",
         secret=True,
         build_value="postgres://build@build/build",
         check=database_url,
     )
     DATABASE_SECRET: str | None = variable(
-        "PostgreSQL as the JSON that RDS keeps in Secrets Manager: username, password, host, "
-        "port, dbname.",
+        "PostgreSQL as RDS keeps it in Secrets Manager; the password may hold any character.",
+        type="JSON with username, password, host, port, dbname",
         place="backing-services",
         secret=True,
         check=database_secret,
     )
     REDIS_URL: str = variable(
-        "Redis as redis://host:port/number, or rediss:// for TLS.",
+        "Redis, or a server that speaks its protocol; rediss:// for TLS.",
+        type="redis://host:port/number",
         place="backing-services",
         secret=True,
         required_in=TARGETS,
         build_value="redis://build",
-        check=url("redis", "rediss"),
+        check=redis_url,
     )
 
     SECRET_KEY: str = variable(
-        "Signs sessions and tokens: 50 characters or more, the same in every replica.",
+        "Signs sessions and tokens; the same in every replica.",
+        type=f"text of {KEY_LENGTH} characters or more",
         place="secrets",
         secret=True,
         required_in=TARGETS,
@@ -190,10 +258,12 @@ class Environment:
         check=secret_key,
     )
     SECRET_KEY_FALLBACKS: list[str] = variable(
-        "Former keys, comma-separated, still accepted while SECRET_KEY is rotated.",
+        "Former keys, still accepted while SECRET_KEY is rotated.",
+        type="keys, comma-separated",
         default=[],
         place="secrets",
         secret=True,
+        check=secret_key,
     )
     DJANGO_SUPERUSER_EMAIL: str | None = variable(
         "E-mail of the superuser that `manage.py ensure_superuser` makes; dev only."
@@ -204,13 +274,18 @@ class Environment:
 
     DEBUG: bool = variable("Django's debug mode; dev only.", default=False)
     ALLOWED_HOSTS: list[str] = variable(
-        "Host names the site answers to, comma-separated.",
+        "Host names the site answers to.",
+        type="host names, comma-separated",
         default=[],
         required_in=("ecs",),
         build_value=["build"],
+        check=host_name,
     )
     CSRF_TRUSTED_ORIGINS: list[str] = variable(
-        "Further origins, with scheme, that may post forms, comma-separated.", default=[]
+        "Further origins that may post forms.",
+        type="origins such as https://example.com, comma-separated",
+        default=[],
+        check=origin,
     )
     TLS_IN_FRONT: bool = variable(
         "TLS ends in front of the container: Secure cookies, HTTPS redirect, HSTS.", default=True
@@ -218,56 +293,56 @@ class Environment:
     HSTS_SECONDS: int = variable(
         "How long browsers may insist on HTTPS, in seconds, when TLS_IN_FRONT.",
         default=3600,
-        check=between(0, 63_072_000),
+        check=Between(0, 63_072_000),
     )
     TRUSTED_PROXY_COUNT: int = variable(
         "Proxies in front that append to X-Forwarded-For; an Application Load Balancer is 1.",
         default=0,
-        check=between(0, 10),
+        check=Between(0, 10),
     )
 
     DATABASE_POOL_SIZE: int = variable(
         "PostgreSQL connections a web process may hold at most.",
         default=8,
-        check=between(1, 1000),
+        check=Between(1, 1000),
     )
     DATABASE_POOL_TIMEOUT: float = variable(
-        "Seconds a request waits for a pooled connection.", default=2.0, check=between(0.1, 60)
+        "Seconds a request waits for a pooled connection.", default=2.0, check=Between(0.1, 60)
     )
     DATABASE_CONNECT_TIMEOUT: int = variable(
         "Seconds a new PostgreSQL connection may take; libpq knows no less than 2.",
         default=2,
-        check=between(2, 60),
+        check=Between(2, 60),
     )
     DATABASE_STATEMENT_TIMEOUT: int = variable(
         "Milliseconds one SQL statement of a request may take; 0 for no limit.",
         default=15_000,
-        check=between(0, 3_600_000),
+        check=Between(0, 3_600_000),
     )
     REDIS_TIMEOUT: float = variable(
         "Seconds one Redis operation may take before the site goes on without Redis.",
         default=0.5,
-        check=between(0.01, 60),
+        check=Between(0.01, 60),
     )
 
-    WEB_CONCURRENCY: int = variable(
-        "Worker processes of one container.", default=2, check=between(1, 64)
-    )
+    # Not WEB_CONCURRENCY: gunicorn and uvicorn read that one themselves, and fall over what is no
+    # number with a traceback before this contract is asked.
+    WORKERS: int = variable("Worker processes of one container.", default=2, check=Between(1, 64))
     KEEP_ALIVE: int = variable(
         "Seconds an idle connection stays open; more than the load balancer's idle timeout (60).",
         default=75,
-        check=between(1, 4000),
+        check=Between(1, 4000),
     )
     DRAIN_DELAY: float = variable(
         "Seconds after SIGTERM in which readiness says 503 while requests are still served.",
         default=5.0,
-        check=between(0, 110),
+        check=Between(0, 110),
     )
     GRACEFUL_TIMEOUT: int = variable(
         "Seconds after SIGTERM until unfinished requests are dropped, DRAIN_DELAY included; "
         "less than ECS's stopTimeout (30).",
         default=25,
-        check=between(1, 119),
+        check=Between(1, 119),
     )
 
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = variable(
@@ -306,13 +381,12 @@ class Problem(NamedTuple):
     where: str
 
 
-class Contract(NamedTuple):
-    """One variable of the contract, as listings show it."""
+class Reading(NamedTuple):
+    """What was read: the environment unless there are problems, and each value's source."""
 
-    name: str
-    type: str
-    default: Any
-    variable: Variable
+    environment: Environment | None
+    problems: list[Problem]
+    sources: dict[str, str]
 
 
 _HINTS = typing.get_type_hints(Environment)
@@ -325,201 +399,269 @@ def _bare(hint: Any) -> Any:
     return hint
 
 
-def _type_name(hint: Any) -> str:
-    hint = _bare(hint)
+def _type(field: dataclasses.Field[Any]) -> str:
+    hint = _bare(_HINTS[field.name])
     if typing.get_origin(hint) is Literal:
         return " or ".join(typing.get_args(hint))
-    return {bool: "true or false", int: "whole number", float: "number", str: "text"}.get(
-        hint, "list"
-    )
+    name = {bool: "true or false", int: "whole number", float: "number", str: "text"}.get(hint, "")
+    if isinstance(check := field.metadata["check"], Between):
+        name += f" from {check.low} to {check.high}"
+    return name
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def _declared(field: dataclasses.Field[Any]) -> Variable:
+    default = field.default
     if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
+        default = field.default_factory()
+    declared: dict[str, Any] = {**field.metadata, "name": field.name, "default": default}
+    declared["type"] = declared["type"] or _type(field)
+    return Variable(**declared)
 
 
-CONTRACT: dict[str, Contract] = {
-    field.name: Contract(
-        field.name, _type_name(_HINTS[field.name]), _default(field), field.metadata["variable"]
-    )
-    for field in dataclasses.fields(Environment)
+CONTRACT: dict[str, Variable] = {
+    field.name: _declared(field) for field in dataclasses.fields(Environment)
 }
 
 
-class _Source(Env):
+def load(*, serving: bool = False) -> Environment:
+    """Read and validate the environment.
+
+    ``serving`` refuses BUILD, whose inert values nothing may be served with. Exits with status 78
+    after printing every problem to stderr when there is one.
+    """
+    environment, problems, _sources = read()
+    if serving and environment and environment.BUILD:
+        row = Problem("BUILD", "On in a process that serves.", "not set", "the environment")
+        environment, problems = None, [row]
+    if environment is None:
+        sys.stderr.write(table(problems))
+        raise SystemExit(EX_CONFIG)
+    return environment
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Reading:
+    """Return the environment, or all its problems. Neither these nor the sources hold a secret."""
+    problems: list[Problem] = []
+    given: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for name, entry in CONTRACT.items():
+        value, source, wrong = _given(environ, entry)
+        sources[name] = source
+        if wrong:
+            problems.append(Problem(name, wrong, entry.type, source))
+        elif value is not None:
+            given[name] = value
+
+    parser = _Parser(given)
+    values = {name: parser.parse(entry) for name, entry in CONTRACT.items()}
+    try:
+        parser.seal()
+    except EnvValidationError as error:
+        messages_by_name = typing.cast("dict[str, list[str]]", error.error_messages)
+        for name, messages in messages_by_name.items():
+            wrong = " ".join(messages)
+            problems.append(Problem(name, wrong, CONTRACT[name].type, sources[name]))
+
+    if values["BUILD"]:
+        for name, entry in CONTRACT.items():
+            if name not in given and entry.build_value is not None:
+                values[name], sources[name] = entry.build_value, "BUILD"
+    else:
+        problems += _together(values, problems, environ)
+
+    environment = None if problems else Environment(**values)
+    target = values["TARGET"]
+    return Reading(
+        environment,
+        [row._replace(where=_where(CONTRACT[row.variable], row.where, target)) for row in problems],
+        sources,
+    )
+
+
+def _given(environ: Mapping[str, str], entry: Variable) -> tuple[str | None, str, str]:
+    """Return a variable's text, where it came from, and what is wrong with that."""
+    value = environ.get(entry.name)
+    file_name = entry.name + FILE_SUFFIX
+    file = environ.get(file_name)
+    if value is None and file is None:
+        return None, "default", ""
+    if value is not None and file is not None:
+        return None, "environment", f"Set together with {file_name}."
+    if value is not None:
+        return _usable(value, "environment")
+    # Unless there is such a file its name stays unsaid: it may be a secret in the wrong place.
+    path = Path(file or "")
+    try:
+        # Neither wait for a pipe nor read a device without end.
+        if path.exists() and not path.is_file():
+            return None, file_name, "Not the path of a file."
+        with path.open("rb") as opened:
+            content = opened.read(LARGEST_VALUE + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return None, file_name, f"Its file cannot be read: {reason or 'not a path'}."
+    source = (
+        f"{file_name}={path if str(path).isascii() and str(path).isprintable() else ascii(file)}"
+    )
+    if len(content) > LARGEST_VALUE:
+        return None, source, f"Its file is larger than {LARGEST_VALUE} bytes."
+    return _usable(content.decode("utf-8", "surrogateescape"), source)
+
+
+def _usable(value: str, source: str) -> tuple[str | None, str, str]:
+    """Return the value without the newline that editors and `echo` leave at its end."""
+    value = value.rstrip("\r\n")
+    if not value.strip():
+        return None, source, "Empty."
+    if value != value.strip():
+        return None, source, "Begins or ends with white space."
+    try:
+        return text(value), source, ""
+    except ValidationError as error:
+        return None, source, str(error.messages[0])
+
+
+class _Parser(Env):
     """environs, reading from the given mapping instead of ``os.environ``."""
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__(eager=False)
-        self._source = values
+        self._given = given
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        return self._source.get(env_key, default)
+        # The one place to hook in: environs' own FileAwareEnv does the same.
+        return self._given.get(env_key, default)
 
-    def read(self, name: str, default: Any, check: Callable[[Any], object] | None) -> Any:
-        """Parse ``name`` by its type in the contract; problems wait for ``seal``."""
-        hint = _bare(_HINTS[name])
-        options: dict[str, Any] = {"validate": check} if check else {}
+    def parse(self, entry: Variable) -> Any:
+        """Return the value by its type in the contract; problems wait for ``seal``."""
+        hint = _bare(_HINTS[entry.name])
+        checks = [entry.check] if entry.check else []
         if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-
-            def one_of(value: str) -> None:
-                if value not in choices:
-                    raise ValidationError(f"Not {_type_name(hint)}.")
-
-            return self.str(name, default, validate=one_of)
+            return self.str(entry.name, entry.default, validate=_one_of(typing.get_args(hint)))
         if typing.get_origin(hint) is list:
-            return self.list(name, default, **options)
-        parsers: dict[Any, Callable[..., Any]] = {
+            return self.list(
+                entry.name, entry.default, subcast=str.strip, validate=_each(entry.check)
+            )
+        parsers: dict[type, Callable[..., Any]] = {
             bool: self.bool,
             int: self.int,
             float: self.float,
             str: self.str,
         }
-        return parsers[hint](name, default, **options)
+        return parsers[hint](entry.name, entry.default, validate=checks)
 
 
-def load(environ: Mapping[str, str] | None = None) -> Environment:
-    """Read and validate the environment.
+def _one_of(choices: tuple[str, ...]) -> Check:
+    def check(value: str) -> None:
+        if value not in choices:
+            raise ValidationError("Not one of these, in this case.")
 
-    Exits with status 78 after printing every problem to stderr when there is one.
-    """
-    environment, problems = validate(os.environ if environ is None else environ)
-    if environment is None:
-        fail(problems)
-    return environment
+    return check
 
 
-def fail(problems: list[Problem]) -> NoReturn:
-    """Print the problems as a table to stderr and exit with status 78."""
-    sys.stderr.write(table(problems))
-    raise SystemExit(EX_CONFIG)
+def _each(check: Check | None) -> Check:
+    def check_all(entries: list[str]) -> None:
+        for entry in entries:
+            if check:
+                check(entry)
+
+    return check_all
 
 
-def validate(environ: Mapping[str, str]) -> tuple[Environment | None, list[Problem]]:
-    """Return the environment, or None and all its problems. Neither holds a secret's value."""
-    problems: list[Problem] = []
-
-    def problem(name: str, wrong: str, expected: str = "", where: str = "") -> None:
-        entry = CONTRACT[name]
-        problems.append(
-            Problem(name, wrong, expected or entry.type, where or PLACES[entry.variable.place])
-        )
-
-    given: dict[str, str] = {}
-    for name in CONTRACT:
-        value, wrong = _given(environ, name)
-        if wrong:
-            problem(name, wrong, "one value that is not empty", _where(environ, name))
-        elif value is not None:
-            given[name] = value
-
-    source = _Source(given)
-    values: dict[str, Any] = {
-        name: source.read(name, entry.default, entry.variable.check)
-        for name, entry in CONTRACT.items()
-    }
-    try:
-        source.seal()
-    except EnvValidationError as error:
-        for name, messages in dict(error.error_messages).items():
-            texts = _flat(messages)
-            problem(name, " ".join(texts), where=_where(environ, name))
-
+def _together(
+    values: Mapping[str, Any], problems: list[Problem], environ: Mapping[str, str]
+) -> list[Problem]:
+    """Return what single variables cannot show: what is missing, what does not go together."""
+    found: list[Problem] = []
     broken = {row.variable for row in problems}
-    if values["BUILD"]:
-        for name, entry in CONTRACT.items():
-            if name not in given and entry.variable.build_value is not None:
-                values[name] = entry.variable.build_value
-    elif not broken & {"TARGET", "BUILD"}:
-        _check_together(environ, given, values, broken, problem)
+    is_set = {name for name in CONTRACT if name in environ or name + FILE_SUFFIX in environ}
+    # Without a usable TARGET: what all targets ask for.
+    targets: set[Target] = {values["TARGET"]} if values["TARGET"] else set(TARGETS)
 
-    if problems:
-        return None, problems
-    return Environment(**values), []
+    def problem(name: str, wrong: str, expected: str = "") -> None:
+        if name not in broken:
+            found.append(Problem(name, wrong, expected or CONTRACT[name].type, ""))
 
+    required = {name for name, entry in CONTRACT.items() if targets <= set(entry.required_in)}
+    if "DATABASE_SECRET" not in is_set:
+        required.add("DATABASE_URL")
+    strangers = {name.removesuffix(FILE_SUFFIX) for name in environ} - CONTRACT.keys()
+    for name in CONTRACT.keys() - is_set:
+        near = min((stranger for stranger in strangers if misspells(stranger, name)), default="")
+        if near:
+            problem(name, f"Not set, but {near} is: a misspelling?")
+        elif name in required:
+            problem(name, "Not set.")
 
-def _check_together(
-    environ: Mapping[str, str],
-    given: Mapping[str, str],
-    values: Mapping[str, Any],
-    broken: set[str],
-    problem: Callable[..., None],
-) -> None:
-    """Report what single variables cannot show: what is missing, and what does not go together."""
-    target: Target = values["TARGET"]
-
-    def missing(name: str, expected: str = "") -> None:
-        if name in given or name in broken:
-            return
-        strangers = [key for key in environ if key.removesuffix(FILE_SUFFIX) not in CONTRACT]
-        near = difflib.get_close_matches(name, strangers, n=1, cutoff=0.85)
-        wrong = f"Not set, but {near[0]} is: a misspelling?" if near else "Not set."
-        problem(name, wrong, expected)
-
-    for name, entry in CONTRACT.items():
-        if target in entry.variable.required_in:
-            missing(name)
-
-    if "DATABASE_URL" in given and "DATABASE_SECRET" in given:
+    if {"DATABASE_URL", "DATABASE_SECRET"} <= is_set:
         problem("DATABASE_URL", "Set together with DATABASE_SECRET.", "one of the two")
-    elif "DATABASE_SECRET" not in given and "DATABASE_SECRET" not in broken:
-        missing("DATABASE_URL", "this or DATABASE_SECRET")
-
-    key = values["SECRET_KEY"]
-    if key and not values["DEBUG"] and key.startswith(INSECURE_KEY_PREFIX):
-        problem("SECRET_KEY", "An insecure key while DEBUG is off.", "a random key")
-    if values["DEBUG"] and target == "ecs":
+    if not values["DEBUG"]:
+        for name, keys in (
+            ("SECRET_KEY", [values["SECRET_KEY"] or ""]),
+            ("SECRET_KEY_FALLBACKS", values["SECRET_KEY_FALLBACKS"] or []),
+        ):
+            if any(key.startswith(INSECURE_KEY_PREFIX) for key in keys):
+                problem(name, "An insecure key while DEBUG is off.", "a random key")
+        if "*" in (values["ALLOWED_HOSTS"] or []):
+            problem("ALLOWED_HOSTS", "Holds * while DEBUG is off.", "the site's own host names")
+    elif values["TARGET"] == "ecs":
         problem("DEBUG", "On in the ecs target.", "false")
-    if values["ALLOWED_HOSTS"] and "*" in values["ALLOWED_HOSTS"] and not values["DEBUG"]:
-        problem("ALLOWED_HOSTS", "Holds * while DEBUG is off.", "the site's own host names")
     drain, graceful = values["DRAIN_DELAY"], values["GRACEFUL_TIMEOUT"]
     if drain is not None and graceful is not None and drain >= graceful:
         problem("DRAIN_DELAY", "Not less than GRACEFUL_TIMEOUT.", f"less than {graceful}")
+    return found
 
 
-def _given(environ: Mapping[str, str], name: str) -> tuple[str | None, str]:
-    """Return the variable's text, from itself or its file, and what is wrong with that."""
-    path = environ.get(name + FILE_SUFFIX)
-    if path is None:
-        value = environ.get(name)
-        return (value, "") if value is None or value.strip() else (None, "Empty.")
-    if name in environ:
-        return None, f"Set together with {name}{FILE_SUFFIX}."
+def misspells(name: str, right: str) -> bool:
+    """Return whether ``name`` is ``right`` with one letter wrong, missing, added or out of place.
+
+    Of short names nothing is said, nor of what the image sets: NDEBUG or SPORT are names that
+    others use.
+    """
+    if len(right) < 8 or name == right:
+        return False
+    letters, wanted = Counter(name), Counter(right)
+    differ = max((letters - wanted).total(), (wanted - letters).total())
+    return differ <= 1 and SequenceMatcher(None, name, right).ratio() > 0.85
+
+
+def _where(entry: Variable, source: str, target: Target | None) -> str:
+    """Say where to look: in the file that was named, or where the variable belongs."""
+    if source.startswith(entry.name):
+        return source
+    if entry.place == "image":
+        return "the image (docker/Dockerfile)"
+    file = (
+        TARGET_FILES.get(target or "ecs", "")
+        if entry.place == "target"
+        else f"env/{entry.place}.env"
+    )
+    return file if target == "dev" else f"{file}, or the task definition"
+
+
+def _is_unicode(value: str) -> bool:
+    """Return whether the value can be encoded: bytes that are not UTF-8 leave half characters."""
     try:
-        value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        return None, f"Its file cannot be read: {reason or 'not a text file'}."
-    return (value, "") if value.strip() else (None, "Its file is empty.")
-
-
-def _where(environ: Mapping[str, str], name: str) -> str:
-    """Say where the variable's value came from, for the table."""
-    if name + FILE_SUFFIX in environ and name not in environ:
-        return f"{name}{FILE_SUFFIX}={environ[name + FILE_SUFFIX]}"
-    return PLACES[CONTRACT[name].variable.place]
-
-
-def _flat(messages: Any) -> list[str]:
-    """Return environs' messages as one list: those of lists come as a mapping by index."""
-    if isinstance(messages, Mapping):
-        return [text for part in messages.values() for text in _flat(part)]
-    if isinstance(messages, str):
-        return [messages]
-    return [text for part in messages for text in _flat(part)]
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def table(problems: list[Problem]) -> str:
     """Return the problems as a table of text, one row each."""
-    heading = Problem("Variable", "What is wrong", "Expected", "Where it is set")
-    rows = [heading, *sorted(problems)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [
-        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[3]])
-        for row in rows
-    ]
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    return f"The environment has {count}; nothing was started.\n\n" + "\n".join(lines) + "\n"
+    heading = Problem("Variable", "What is wrong", "Expected", "Where it is set")
+    return f"The environment has {count}; nothing was started.\n\n" + columns(
+        [heading, *sorted(problems)]
+    )
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return the rows as lines of text, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        + "\n"
+        for row in rows
+    )

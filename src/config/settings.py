@@ -83,6 +83,7 @@ TIME_ZONE = "UTC"
 # -- backing services -----------------------------------------------------------------------------
 
 _database = ENV.database()
+_options = _database.pop("OPTIONS")
 DATABASES: dict[str, dict[str, Any]] = {
     "default": _database
     | {
@@ -92,14 +93,18 @@ DATABASES: dict[str, dict[str, Any]] = {
         "OPTIONS": {
             "application_name": f"methodhub-{ENV.TARGET}-{socket.gethostname()}",
             "connect_timeout": ENV.DATABASE_CONNECT_TIMEOUT,
-            "options": f"-c statement_timeout={ENV.DATABASE_STATEMENT_TIMEOUT}",
+            "options": (
+                f"-c statement_timeout={ENV.DATABASE_STATEMENT_TIMEOUT} "
+                f"{_options.pop('options', '')}"
+            ),
             "pool": {
                 "min_size": 1,
                 "max_size": ENV.DATABASE_POOL_SIZE,
                 "timeout": ENV.DATABASE_POOL_TIMEOUT,
             },
         }
-        | _database["OPTIONS"],
+        # What the URL asks for: sslmode, connect_timeout …
+        | _options,
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -28,7 +28,8 @@ class Command(MigrateCommand):
         settings = connection.settings_dict
         of_requests = settings["OPTIONS"]
         # A migration may build an index for an hour, and needs one connection, not a pool.
-        settings["OPTIONS"] = of_requests | {"options": "-c statement_timeout=0", "pool": False}
+        unlimited = f"{of_requests['options']} -c statement_timeout=0"
+        settings["OPTIONS"] = of_requests | {"options": unlimited, "pool": False}
         try:
             with psycopg.connect(**connection.get_connection_params(), autocommit=True) as lock:
                 cursor = lock.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])

@@ -1,0 +1,273 @@
+"""The catalogue of broken environments: variables and files.
+
+Each must end with status 78 and one row that names the variable, what is wrong and what would be
+right. What is broken outside the environment is in tests/stack/test_doctor.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from config.env import EX_CONFIG, LARGEST_VALUE, load
+from tests.config.conftest import CANARY
+
+RDS = {"username": "app", "password": CANARY, "host": "db", "port": 5432, "dbname": "app"}
+KEY = "SECRET_KEY"
+KEY_FORM = "text of 50 characters or more"
+URL_FORM = "postgres://user:password@host:port/name"
+
+# name: (what is set, what is unset, the row's variable, what the row says)
+BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
+    "secret key missing": ({}, [KEY], KEY, ["Not set.", KEY_FORM, "env/secrets.env"]),
+    "secret key empty": ({KEY: ""}, [], KEY, ["Empty.", KEY_FORM]),
+    "secret key blank": ({KEY: "   "}, [], KEY, ["Empty.", KEY_FORM]),
+    "secret key short": ({KEY: CANARY}, [], KEY, ["Shorter than 50", "openssl rand"]),
+    "secret key monotonous": ({KEY: "ab" * 40}, [], KEY, ["nearly all the same", "openssl"]),
+    "secret key insecure": (
+        {KEY: "django-insecure-" + CANARY * 3},
+        [],
+        KEY,
+        ["insecure key while DEBUG is off", "a random key"],
+    ),
+    "former key insecure": (
+        {"SECRET_KEY_FALLBACKS": "django-insecure-" + CANARY * 3},
+        [],
+        "SECRET_KEY_FALLBACKS",
+        ["insecure key", "a random key"],
+    ),
+    "spaces around a secret": (
+        {KEY: f" {CANARY * 3}"},
+        [],
+        KEY,
+        ["white space", KEY_FORM],
+    ),
+    "bytes that are no text": ({KEY: CANARY * 3 + "\udcff"}, [], KEY, ["UTF-8", KEY_FORM]),
+    "database missing": ({}, ["DATABASE_URL"], "DATABASE_URL", ["Not set.", URL_FORM]),
+    "database misspelt": (
+        {"DATBASE_URL": "postgres://app:canary@h/app"},
+        ["DATABASE_URL"],
+        "DATABASE_URL",
+        ["Not set, but DATBASE_URL is: a misspelling?"],
+    ),
+    "database file misspelt": (
+        {"DATBASE_URL_FILE": "/run/secrets/database"},
+        ["DATABASE_URL"],
+        "DATABASE_URL",
+        ["DATBASE_URL is: a misspelling?"],
+    ),
+    "optional variable misspelt": (
+        {"LOG_LEVLE": "DEBUG"},
+        [],
+        "LOG_LEVEL",
+        ["Not set, but LOG_LEVLE is: a misspelling?", "DEBUG or INFO"],
+    ),
+    "database given twice": (
+        {"DATABASE_SECRET": json.dumps(RDS)},
+        [],
+        "DATABASE_URL",
+        ["Set together with DATABASE_SECRET.", "one of the two"],
+    ),
+    "database of another kind": (
+        {"DATABASE_URL": f"mysql://app:{CANARY}@h/app"},
+        [],
+        "DATABASE_URL",
+        ["Not such a URL", URL_FORM],
+    ),
+    "database password with a slash": (
+        {"DATABASE_URL": f"postgres://app:1/{CANARY}@h/app"},
+        [],
+        "DATABASE_URL",
+        ["%2F", URL_FORM],
+    ),
+    "database password with a hash": (
+        {"DATABASE_URL": f"postgres://app:1#{CANARY}@h/app"},
+        [],
+        "DATABASE_URL",
+        ["%23", URL_FORM],
+    ),
+    "database without a name": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/"},
+        [],
+        "DATABASE_URL",
+        ["Names no database.", URL_FORM],
+    ),
+    "database without a user": (
+        {"DATABASE_URL": "postgres://h/app"},
+        [],
+        "DATABASE_URL",
+        ["Names no user.", URL_FORM],
+    ),
+    "database on an impossible port": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h:77777/app"},
+        [],
+        "DATABASE_URL",
+        ["Not such a URL", URL_FORM],
+    ),
+    "database with an unknown option": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?pool=true"},
+        [],
+        "DATABASE_URL",
+        ["options that libpq does not know"],
+    ),
+    "secret of RDS is no JSON": (
+        {"DATABASE_SECRET": CANARY},
+        ["DATABASE_URL"],
+        "DATABASE_SECRET",
+        ["Not JSON.", "JSON with username, password"],
+    ),
+    "secret of RDS is a list": (
+        {"DATABASE_SECRET": f'["{CANARY}"]'},
+        ["DATABASE_URL"],
+        "DATABASE_SECRET",
+        ["Not a JSON object.", "JSON with username"],
+    ),
+    "secret of RDS lacks fields": (
+        {"DATABASE_SECRET": json.dumps({"password": CANARY, "host": "h"})},
+        ["DATABASE_URL"],
+        "DATABASE_SECRET",
+        ["Lacks username, dbname."],
+    ),
+    "secret of RDS has an odd port": (
+        {"DATABASE_SECRET": json.dumps(RDS | {"port": "none"})},
+        ["DATABASE_URL"],
+        "DATABASE_SECRET",
+        ["Its port is not a number."],
+    ),
+    "redis missing": ({}, ["REDIS_URL"], "REDIS_URL", ["Not set.", "redis://host:port/number"]),
+    "redis of another kind": (
+        {"REDIS_URL": f"http://:{CANARY}@h"},
+        [],
+        "REDIS_URL",
+        ["Not such a URL", "redis://host:port/number"],
+    ),
+    "redis with a database name": (
+        {"REDIS_URL": f"redis://:{CANARY}@h/cache"},
+        [],
+        "REDIS_URL",
+        ["no database number"],
+    ),
+    "redis with an unknown option": (
+        {"REDIS_URL": f"redis://:{CANARY}@h/0?timout=1"},
+        [],
+        "REDIS_URL",
+        ["options that redis-py refuses"],
+    ),
+    "hosts missing": ({}, ["ALLOWED_HOSTS"], "ALLOWED_HOSTS", ["Not set.", "env/ecs-local.env"]),
+    "hosts with a scheme": (
+        {"ALLOWED_HOSTS": "https://example.com"},
+        [],
+        "ALLOWED_HOSTS",
+        ["no scheme, no port"],
+    ),
+    "any host": (
+        {"ALLOWED_HOSTS": "*"},
+        [],
+        "ALLOWED_HOSTS",
+        ["Holds * while DEBUG is off.", "the site's own host names"],
+    ),
+    "origin without a scheme": (
+        {"CSRF_TRUSTED_ORIGINS": "example.com"},
+        [],
+        "CSRF_TRUSTED_ORIGINS",
+        ["Not an origin", "https://example.com"],
+    ),
+    "debug in the ecs target": ({"DEBUG": "true"}, [], "DEBUG", ["On in the ecs target.", "false"]),
+    "debug neither true nor false": ({"DEBUG": "maybe"}, [], "DEBUG", ["true or false"]),
+    "target unknown": ({"TARGET": "prod"}, [], "TARGET", ["Not one of these", "dev or ecs"]),
+    "number that is none": ({"WORKERS": "two"}, [], "WORKERS", ["from 1 to 64"]),
+    "number out of range": ({"PORT": "70000"}, [], "PORT", ["Out of range.", "1 to 65535"]),
+    "number that is not finite": ({"REDIS_TIMEOUT": "nan"}, [], "REDIS_TIMEOUT", ["0.01 to 60"]),
+    "level in lower case": ({"LOG_LEVEL": "info"}, [], "LOG_LEVEL", ["DEBUG or INFO"]),
+    "draining longer than the grace": (
+        {"DRAIN_DELAY": "30"},
+        [],
+        "DRAIN_DELAY",
+        ["Not less than GRACEFUL_TIMEOUT.", "less than 25"],
+    ),
+}
+
+
+def _stops(capsys: pytest.CaptureFixture[str], variable: str, says: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        load()
+    printed = capsys.readouterr()
+    assert stopped.value.code == EX_CONFIG
+    assert printed.out == ""
+    assert "The environment has 1 problem;" in printed.err
+    (row,) = [line for line in printed.err.splitlines() if line.startswith(variable + " ")]
+    for words in says:
+        assert words in row
+    assert CANARY not in printed.err
+
+
+@pytest.mark.usefixtures("sound")
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_variable(
+    case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, missing, variable, says = BROKEN[case]
+    for name in missing:
+        monkeypatch.delenv(name)
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    _stops(capsys, variable, says)
+
+
+def _write(content: bytes) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        file = folder / "secret"
+        file.write_bytes(content)
+        return str(file)
+
+    return make
+
+
+def _fifo(folder: Path) -> str:
+    os.mkfifo(folder / "fifo")
+    return str(folder / "fifo")
+
+
+# name: (what to give as SECRET_KEY_FILE, what the row says)
+BROKEN_FILES: dict[str, tuple[Callable[[Path], str], list[str]]] = {
+    "file missing": (lambda folder: str(folder / "none"), ["cannot be read: No such file"]),
+    # A secret in the wrong variable: it is not said.
+    "file name is the secret": (lambda _: CANARY, ["cannot be read: No such file"]),
+    "file name empty": (lambda _: "", ["Not the path of a file."]),
+    "file name too long": (lambda _: CANARY * 500, ["cannot be read: File name too long"]),
+    "file is a folder": (str, ["Not the path of a file."]),
+    "file is a pipe": (_fifo, ["Not the path of a file."]),
+    "file is a device": (lambda _: "/dev/zero", ["Not the path of a file."]),
+    "file empty": (_write(b""), ["Empty.", "SECRET_KEY_FILE=/"]),
+    "file holds a newline only": (_write(b"\n"), ["Empty.", "SECRET_KEY_FILE=/"]),
+    "file holds bytes": (_write(b"\xff\xfe" * 60), ["UTF-8", "SECRET_KEY_FILE=/"]),
+    "file holds NUL": (_write(CANARY.encode() * 3 + b"\0x"), ["UTF-8", "SECRET_KEY_FILE=/"]),
+    "file large": (_write(b"x" * (LARGEST_VALUE + 1)), ["larger than", "SECRET_KEY_FILE=/"]),
+    "file holds a short key": (_write(CANARY.encode()), ["Shorter than 50", "SECRET_KEY_FILE=/"]),
+}
+
+
+@pytest.mark.usefixtures("sound")
+@pytest.mark.parametrize("case", BROKEN_FILES)
+def test_broken_file(
+    case: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make, says = BROKEN_FILES[case]
+    monkeypatch.delenv(KEY)
+    monkeypatch.setenv("SECRET_KEY_FILE", make(tmp_path))
+    _stops(capsys, KEY, [*says, KEY_FORM])
+
+
+@pytest.mark.usefixtures("sound")
+def test_variable_and_file_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SECRET_KEY_FILE", "/run/secrets/key")
+    _stops(capsys, KEY, ["Set together with SECRET_KEY_FILE."])
