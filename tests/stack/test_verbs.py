@@ -111,6 +111,25 @@ def test_up_again_is_harmless(clone: Path) -> None:
     assert (clone / "env" / "secrets.env").read_text() == secrets
 
 
+def test_the_database_is_the_apps_own(clone: Path) -> None:
+    """What docker/postgres/initdb.d/ promises; running it again, by hand, is harmless."""
+
+    def sql(query: str) -> str:
+        psql = 'psql "$DATABASE_URL" -tAc "$1"'
+        return engine.run(
+            "docker", "exec", container("postgres"), "sh", "-c", psql, "-", query
+        ).stdout.strip()
+
+    by_hand = "psql -qU postgres -f /docker-entrypoint-initdb.d/10-app.sql"
+    engine.run("docker", "exec", container("postgres"), "sh", "-c", by_hand)
+    role = "SELECT rolsuper, rolcreatedb, rolcanlogin FROM pg_roles WHERE rolname = current_user"
+    assert sql(role) == "f|t|t"
+    assert sql("SHOW server_encoding") == "UTF8"
+    assert sql("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'") == "methodhub"
+    extensions = "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1"
+    assert sql(extensions).split() == ["citext", "pg_trgm", "unaccent"]
+
+
 EDITS = {
     # What is edited: file, old text, new text, the page that shows it, what it shows.
     "view": (
