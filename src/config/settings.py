@@ -45,7 +45,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    *(["debug_toolbar", "django_browser_reload"] if DEV_TOOLS else []),
+    *(["debug_toolbar", "django_browser_reload", "zeal"] if DEV_TOOLS else []),
 ]
 
 MIDDLEWARE = [
@@ -60,7 +60,14 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    *(["django_browser_reload.middleware.BrowserReloadMiddleware"] if DEV_TOOLS else []),
+    *(
+        [
+            "django_browser_reload.middleware.BrowserReloadMiddleware",
+            "zeal.middleware.zeal_middleware",
+        ]
+        if DEV_TOOLS
+        else []
+    ),
 ]
 
 TEMPLATES = [
@@ -197,3 +204,5 @@ DEBUG_TOOLBAR_CONFIG = {
     "SHOW_TOOLBAR_CALLBACK": "config.dev_tools.show_toolbar",
     "SHOW_COLLAPSED": True,
 }
+# A query repeated for every row of another (N+1) is a warning in the log, not an error.
+ZEAL_RAISE = False

@@ -35,4 +35,6 @@ $$ AS create_extensions
 :create_extensions \gexec
 \connect :"app_database"
 :create_extensions \gexec
+-- Slow statements stand in the server's log: `make logs ARGS=postgres`.
+ALTER DATABASE :"app_database" SET log_min_duration_statement = '250ms';
 ALTER SCHEMA public OWNER TO :"app_role";
