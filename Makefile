@@ -34,9 +34,10 @@ superuser: ## Make a superuser
 fixtures: ## Load the demonstration users
 
 ##@ Check
-.PHONY: test test-stack lint format
+.PHONY: test test-stack test-host lint format
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest)
 test-stack: ## Test the real containers from outside (T=…, ARGS=…)
+test-host: ## Test the runtime without Docker from outside (T=…, ARGS=…)
 lint: ## Check format, types, shell, Dockerfile, YAML and Compose layerings
 format: ## Format and fix what can be fixed
 

@@ -70,15 +70,12 @@ test: env/secrets.env
 	@$(DEV) $(SERVICES)
 	@$(TOOLS) sh scripts/test $(T) $(ARGS)
 
-test-stack: env/secrets.env .local/venv
-	@.local/venv/bin/python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack) $(ARGS)
+# From this machine, with the host runtime's Python.
+test-stack: env/secrets.env
+	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack) $(ARGS)
 
-# The host runtime's environment: the stack tests drive the engine from this machine.
-.local/venv: requirements/host.txt requirements/uv.txt
-	@rm -rf $@ && python3 -m venv $@
-	@$@/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$@/bin/uv pip install --quiet --python $@/bin/python --require-hashes -r requirements/host.txt
-	@touch $@
+test-host:
+	@echo "test-host tests the other runtime: RUNTIME=host make test-host" >&2; exit 1
 
 lint:
 	@$(DEV) build --quiet web

@@ -50,6 +50,12 @@ fixtures:
 test: env/secrets.env
 	@$(HOST) test $(T) $(ARGS)
 
+test-stack:
+	@echo "test-stack drives containers, and that needs a Docker engine: start Docker and try again." >&2; exit 1
+
+test-host:
+	@$(PYTHON_HERE) -m pytest --config-file tests/host/pytest.toml --rootdir . $(or $(T),tests/host) $(ARGS)
+
 lint:
 	@$(HOST) tool sh scripts/lint
 	@if docker compose version >/dev/null 2>&1; then sh scripts/lint-compose; else echo "Not checked: the Compose layerings, which need docker compose."; fi

@@ -10,7 +10,6 @@ import fcntl
 import http.client
 import os
 import pprint
-import readline  # noqa: F401 - gives input() editing and history
 import shlex
 import shutil
 import signal
@@ -18,8 +17,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import redis
 
 from scripts.host import environment, services
 from scripts.host.environment import HOST, ROOT, SRC
@@ -321,6 +318,12 @@ def dbshell() -> int:
 
 def redis_cli() -> None:
     """Send lines to Valkey and print its answers: the wheel has no redis-cli."""
+    # Here, since the other verbs need neither; readline gives input() a history where there is one.
+    import redis
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401
+
     environ, _ = one_off()
     client = redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True)
     prompt = f"{HOST}> " if sys.stdin.isatty() else ""

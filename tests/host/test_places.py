@@ -1,0 +1,55 @@
+"""Where a clone may stand, and what else may run on the machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from tests.host.clone import SERVICES
+from tests.host.conftest import MakeClone
+
+RUNNING = dict.fromkeys(SERVICES, "running")
+
+
+def test_two_clones_one_with_spaces_and_a_long_path_do_not_disturb_each_other(
+    make_clone: MakeClone,
+) -> None:
+    # A Unix socket's path may have 107 bytes.
+    deep = make_clone("with some spaces/and a long name/" + "/".join(["x" * 40] * 3))
+    assert len(str(deep.folder)) > 140
+    plain = make_clone()
+    deep.make("up")
+    plain.make("up")
+    assert deep.states() == plain.states() == RUNNING
+    deep.sql("CREATE TABLE kept AS SELECT 1 AS one")
+    assert plain.sql("SELECT to_regclass('kept')") == [(None,)]
+    plain.make("reset", "FORCE=1")
+    assert set(plain.states().values()) == {"stopped"}
+    assert deep.states() == RUNNING
+    assert deep.sql("SELECT count(*) FROM kept") == [(1,)]
+
+
+def test_taken_ports_are_named_together_with_their_owner(make_clone: MakeClone) -> None:
+    clone = make_clone()
+    with (
+        socket.create_server(("127.0.0.1", clone.port["postgres"])),
+        socket.create_server(("127.0.0.1", clone.port["web"])),
+    ):
+        said = clone.make("up", status=2)
+    for service in ("postgres", "web"):
+        assert f"Port {clone.port[service]} is taken by python" in said
+        assert f"(pid {os.getpid()}): stop it, or choose another port" in said
+    assert "POSTGRES_PORT=" in said
+    assert "WEB_PORT=" in said
+    assert "Traceback" not in said
+    assert set(clone.states().values()) == {"stopped"}
+
+
+def test_nothing_outside_the_clone_is_written(make_clone: MakeClone, tmp_path: Path) -> None:
+    clone = make_clone()
+    beside = set(clone.folder.parent.iterdir())
+    clone.make("up", HOME=str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    assert set(clone.folder.parent.iterdir()) == beside
+    assert clone.folder.parent.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,164 @@
+"""What the runtime does when its processes die, in one clone, in this order."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.host.clone import SERVICES, Clone
+from tests.host.conftest import MakeClone
+
+RUNNING = dict.fromkeys(SERVICES, "running")
+KEPT = "SELECT count(*) FROM kept"
+
+
+@pytest.fixture(scope="module")
+def clone(make_clone: MakeClone) -> Clone:
+    """A clone that runs, with a row that must never be lost."""
+    clone = make_clone()
+    clone.make("up")
+    clone.sql("CREATE TABLE kept AS SELECT 1 AS one")
+    return clone
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with the project."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def kill(*processes: psutil.Process) -> None:
+    """Kill processes that this one did not start, and wait until they are gone."""
+    for process in processes:
+        process.kill()
+    deadline = time.monotonic() + 5
+    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def family(clone: Clone) -> list[psutil.Process]:
+    """Return all processes of a clone."""
+    leaders = [clone.process(name) for name in SERVICES]
+    return [one for leader in leaders for one in [leader, *leader.children(recursive=True)]]
+
+
+def listening(process: psutil.Process) -> set[str]:
+    """Return the addresses that a process and its children listen on."""
+    return {
+        connection.laddr.ip
+        for one in [process, *process.children(recursive=True)]
+        for connection in one.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def test_up_serves_the_login_on_loopback_only(clone: Clone) -> None:
+    assert clone.states() == RUNNING
+    status, page = clone.get("/admin/login/")
+    assert status == 200
+    assert 'name="password"' in page
+    assert {ip for name in SERVICES for ip in listening(clone.process(name))} == {"127.0.0.1"}
+
+
+def test_nothing_runs_as_root_that_refuses_to(clone: Clone) -> None:
+    assert clone.process("postgres").uids().effective != 0
+
+
+def test_a_second_up_changes_nothing(clone: Clone) -> None:
+    before = {name: clone.process(name).pid for name in SERVICES}
+    clone.make("up")
+    assert {name: clone.process(name).pid for name in SERVICES} == before
+
+
+def test_the_superuser_cannot_come_in_from_this_machine(clone: Clone) -> None:
+    url = f"postgres://postgres:postgres-local@127.0.0.1:{clone.port['postgres']}/postgres"
+    code = f"import psycopg; psycopg.connect({url!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pg_hba.conf rejects" in done.stderr
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_killed_process_is_seen_and_repaired(clone: Clone, service: str) -> None:
+    kill(clone.process(service))
+    states = clone.states()
+    assert states.pop(service) in ("killed", "half killed")
+    assert set(states.values()) == {"running"}
+    clone.make("up")
+    assert clone.states() == RUNNING
+    assert clone.get("/readyz")[0] == 200
+    assert clone.sql(KEPT) == [(1,)]
+
+
+def test_after_a_reboot_up_works(clone: Clone) -> None:
+    kill(*family(clone))
+    assert all(state == "killed" for state in clone.states().values())
+    clone.make("up")
+    assert clone.states() == RUNNING
+    assert clone.sql(KEPT) == [(1,)]
+
+
+def test_a_number_that_a_stranger_got_is_left_alone(
+    clone: Clone, stranger: subprocess.Popen[bytes]
+) -> None:
+    kill(*family(clone))
+    for name in SERVICES:
+        record = clone.record(name) | {"pid": stranger.pid}
+        clone.record_file(name).write_text(json.dumps(record))
+    # PostgreSQL keeps a number too, and would not start while somebody has it.
+    lock = clone.folder / ".local/postgres/postmaster.pid"
+    lock.write_text(lock.read_text().replace(lock.read_text().split()[0], str(stranger.pid), 1))
+    assert set(clone.states().values()) == {"killed"}
+    clone.make("down")
+    assert stranger.poll() is None
+    clone.make("up")
+    assert stranger.poll() is None
+    assert clone.states() == RUNNING
+    assert clone.sql(KEPT) == [(1,)]
+
+
+def test_up_prodlike_swaps_web_only_and_up_swaps_back(clone: Clone) -> None:
+    before = {name: clone.process(name).pid for name in SERVICES}
+    said = clone.make("up-prodlike")
+    assert "No container" in said
+    assert "gunicorn" in " ".join(clone.process("web").cmdline())
+    assert listening(clone.process("web")) == {"127.0.0.1"}
+    assert clone.process("web").environ()["TARGET"] == "ecs"
+    (stylesheet,) = re.findall(r"/static/home/home\.[0-9a-f]{12}\.css", clone.get("/")[1])
+    assert clone.get(stylesheet)[0] == 200
+    clone.make("up")
+    after = {name: clone.process(name).pid for name in SERVICES}
+    assert (after["postgres"], after["redis"]) == (before["postgres"], before["redis"])
+    assert clone.process("web").environ()["TARGET"] == "dev"
+
+
+def test_several_replicas_are_refused_in_one_sentence(clone: Clone) -> None:
+    assert "REPLICAS=2 needs containers" in clone.make("up-prodlike", REPLICAS="2", status=2)
+
+
+def test_tests_use_servers_of_their_own_and_leave_none(clone: Clone) -> None:
+    before = {name: clone.process(name).pid for name in SERVICES}
+    said = clone.make("test", "T=tests/home", WEB_PORT=str(clone.port["web"]))
+    assert " passed" in said
+    assert {name: clone.process(name).pid for name in SERVICES} == before
+    assert list((clone.folder / ".local/test/run").iterdir()) == []
+
+
+def test_down_stops_all_and_keeps_the_rows(clone: Clone) -> None:
+    before = family(clone)
+    clone.make("down")
+    assert psutil.wait_procs(before, timeout=5)[1] == []
+    assert set(clone.states().values()) == {"stopped"}
+    clone.make("migrate")
+    assert clone.states() == RUNNING | {"web": "stopped"}
+    assert clone.sql(KEPT) == [(1,)]
