@@ -90,8 +90,8 @@ build:
 	@$(ECS) build web
 
 lock:
-	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
-	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
+	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),/dev/null)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
 
 env/secrets.env:
 	@sh scripts/make-secrets
