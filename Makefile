@@ -12,6 +12,7 @@ export HOST_UID ?= $(shell id -u)
 export HOST_GID ?= $(shell id -g)
 export WEB_PORT ?= 8000
 export REPLICAS ?= 1
+export DEBUG_PORT ?= 5678
 
 ##@ Run
 .PHONY: up up-prodlike down reset ps logs
@@ -23,7 +24,7 @@ ps: ## What runs
 logs: ## Follow the logs (ARGS=web for one service)
 
 ##@ Work
-.PHONY: migrate makemigrations manage shell dbshell redis-cli superuser fixtures
+.PHONY: migrate makemigrations manage shell dbshell redis-cli superuser fixtures debug
 migrate: ## Apply migrations, safely even when several do at once
 makemigrations: ## Write migrations for changed models (ARGS=…)
 manage: ## Run manage.py (CMD="check --deploy")
@@ -32,6 +33,7 @@ dbshell: ## psql on the app's database
 redis-cli: ## redis-cli
 superuser: ## Make a superuser
 fixtures: ## Load the demonstration users
+debug: ## Run the dev web in the foreground, for a debugger to attach (port 5678)
 
 ##@ Check
 .PHONY: test test-stack test-host lint format

@@ -65,6 +65,14 @@ superuser:
 fixtures:
 	@$(ONE_OFF) python manage.py loaddata demonstration
 
+# Without reload: a restart would lose the debugger. `make up` goes back to the usual web.
+debug: env/secrets.env
+	@$(DEV) $(SERVICES)
+	@$(DEV) stop web
+	@echo "Attach to localhost:$(DEBUG_PORT); the site is on http://localhost:$(WEB_PORT)/. Ctrl-C ends; then make up."
+	@$(DEV) run --rm --no-deps --publish 127.0.0.1:$(WEB_PORT):8000 --publish 127.0.0.1:$(DEBUG_PORT):5678 web \
+	  python -X frozen_modules=off -m debugpy --listen 0.0.0.0:5678 manage.py runserver --noreload 0.0.0.0:8000
+
 test: env/secrets.env
 	@$(DEV) build --quiet web
 	@$(DEV) $(SERVICES)

@@ -47,6 +47,9 @@ superuser:
 fixtures:
 	@$(HOST) manage loaddata demonstration
 
+debug: env/secrets.env
+	@$(HOST) debug
+
 test: env/secrets.env
 	@$(HOST) test $(T) $(ARGS)
 

@@ -310,6 +310,25 @@ def makemigrations(*words: str) -> int:
     return call(manage_py("makemigrations", *words), environment.app("dev", 8000, ports))
 
 
+def debug() -> int:
+    """Run web in the foreground, for a debugger to attach; without reload, which would lose it."""
+    _, ports = one_off()
+    with DEVELOPMENT.locked():
+        DEVELOPMENT.web.stop()
+    port, debug_port = int(os.environ["WEB_PORT"]), os.environ["DEBUG_PORT"]
+    check_ports(DEVELOPMENT, ports | {"web": port})
+    say(
+        f"Attach to localhost:{debug_port}; the site is on http://localhost:{port}/. "
+        "Ctrl-C ends; then make up."
+    )
+    debugger = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy"]
+    runserver = ["manage.py", "runserver", "--noreload", f"{HOST}:{port}"]
+    return call(
+        [*debugger, "--listen", f"{HOST}:{debug_port}", *runserver],
+        environment.app("dev", port, ports),
+    )
+
+
 def dbshell() -> int:
     """Open psql on the app's database."""
     environ, _ = one_off()
@@ -375,6 +394,7 @@ VERBS = {
     "logs": logs,
     "manage": manage_verb,
     "makemigrations": makemigrations,
+    "debug": debug,
     "dbshell": dbshell,
     "redis-cli": redis_cli,
     "test": test,
