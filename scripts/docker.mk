@@ -7,6 +7,9 @@ RUNNING := sh scripts/compose running
 # Fargate's nofile, or what this machine allows, where that is less.
 export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $$limit -gt 65535 ]; then limit=65535; fi; echo $$limit)
 
+# CA_BUNDLE is usually outside the project; it is the user who named it.
+export BUILDX_BAKE_ENTITLEMENTS_FS := 0
+
 SERVICES = up --detach --wait --no-recreate --quiet-pull postgres redis
 # A one-off container of the running target, beside running services.
 ONE_OFF = $(RUNNING) $(SERVICES) && $(RUNNING) run --rm --no-deps web
@@ -98,7 +101,7 @@ build:
 	@$(ECS) build web
 
 lock:
-	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),/dev/null)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
 
 env/secrets.env:
