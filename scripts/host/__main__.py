@@ -371,12 +371,27 @@ def test(*words: str) -> int:
     with TESTS.locked():
         try:
             TESTS.stop()
+            forget_doubtful_data()
             ports = {"postgres": services.free_port(), "redis": services.free_port()}
             TESTS.start_services(ports)
             environ = environment.app("dev", services.free_port(), ports)
+            environ["POSTGRES_PASSWORD"] = services.superuser_password(TESTS.data).read_text()
             return call(["sh", "scripts/test", *words], environ, ROOT)
         finally:
             TESTS.stop()
+
+
+def forget_doubtful_data() -> None:
+    """Delete the tests' data directory unless it was made from what is here, and stopped well.
+
+    It is kept between runs, since making it takes longer than some tests; killed, it may be torn,
+    as nothing waits for the disk.
+    """
+    mark = TESTS.home / "made-from"
+    known = mark.exists() and mark.read_text() == services.made_from()
+    if not known or (TESTS.data / "postmaster.pid").exists():
+        shutil.rmtree(TESTS.data, ignore_errors=True)
+        mark.write_text(services.made_from())
 
 
 def tool(*words: str) -> int:

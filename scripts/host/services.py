@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import secrets
@@ -22,14 +23,6 @@ from scripts.host.processes import Service, Task
 from scripts.host.trouble import Trouble
 
 INIT_SCRIPTS = ROOT / "docker/postgres/initdb.d"
-# Its password stands in a public file and it may run programs: other users of this machine must
-# not come in as the superuser. In a container that would harm nobody.
-ACCESS = """\
-host all postgres 127.0.0.1/32 reject
-host all all      127.0.0.1/32 scram-sha-256
-"""
-# Where the init scripts run, with a password that nobody else knows.
-INIT_ACCESS = "host all postgres 127.0.0.1/32 scram-sha-256\n"
 
 
 def _package(name: str) -> Path:
@@ -93,6 +86,15 @@ def _postgres_ready(port: int) -> bool:
     return not subprocess.run(command, check=False).returncode
 
 
+def superuser_password(data: Path) -> Path:
+    """Return the file that holds the superuser's password, readable by the server's user only.
+
+    env/postgres.env's is public and the superuser may run programs: in a container that harms
+    nobody, here every user of the machine could come in and act as this one.
+    """
+    return data.with_name(f"{data.name}.password")
+
+
 def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
     """Make the data directory and run the init scripts on it; it appears when complete."""
     new = data.with_name(f"{data.name}.new")
@@ -101,7 +103,8 @@ def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
     password = secrets.token_urlsafe()
     initdb = postgres_program("initdb")
     runner = unprivileged.runner(postgres_program("postgres"), new)
-    password_file = new.with_suffix(".password")
+    password_file = superuser_password(data)
+    password_file.unlink(missing_ok=True)
     password_file.touch(mode=0o600)
     password_file.write_text(password)
     owner = new.stat()
@@ -121,11 +124,8 @@ def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
         check=False,
         **dict(runner.popen),
     )
-    password_file.unlink()
     if done.returncode:
         raise Trouble(f"PostgreSQL's data directory could not be made:\n{done.stderr}")
-    access = new / "pg_hba.conf"
-    access.write_text(INIT_ACCESS)
     port = free_port()
     service.start(postgres_task(new, port, durable=False))
     try:
@@ -133,7 +133,6 @@ def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
             _run_init_script(script, port, password)
     finally:
         service.stop()
-    access.write_text(ACCESS)
     if durable:
         subprocess.run(
             [*runner.prefix, str(initdb), "-D", str(new), "--sync-only"],
@@ -147,9 +146,7 @@ def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
 
 
 def _run_init_script(script: Path, port: int, password: str) -> None:
-    values = environment.read("postgres.env") | environment.backing_services(
-        {"postgres": port, "redis": 0}
-    )
+    values = environment.backing_services({"postgres": port, "redis": 0})
     psql = [str(postgres_program("psql")), "--no-psqlrc", "--quiet", "--file", str(script)]
     done = subprocess.run(
         [*psql, "-h", HOST, "-p", str(port), "-U", "postgres", "postgres"],
@@ -160,6 +157,13 @@ def _run_init_script(script: Path, port: int, password: str) -> None:
     )
     if done.returncode:
         raise Trouble(f"{script.relative_to(ROOT)} failed:\n{done.stderr}")
+
+
+def made_from() -> str:
+    """Return a checksum of all that a new data directory depends on."""
+    files = [*sorted(INIT_SCRIPTS.glob("*")), ROOT / "env/backing-services.env", Path(__file__)]
+    said = b"".join(file.read_bytes() for file in files) + str(postgres_program("")).encode()
+    return hashlib.sha256(said).hexdigest()
 
 
 def check_version(data: Path) -> None:
