@@ -12,7 +12,8 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from redis.exceptions import RedisError
 
 
@@ -34,6 +35,11 @@ def home(request: HttpRequest) -> HttpResponse:
             "services": [_ask("PostgreSQL", _postgres), _ask("Redis", _redis)],
         }
     return render(request, "home/home.html", context)
+
+
+def favicon(_request: HttpRequest) -> HttpResponse:
+    """Send browsers that ask for /favicon.ico, as on the admin's pages, to the icon."""
+    return redirect(static("home/icon.svg"))
 
 
 def _is_staff(request: HttpRequest) -> bool:

@@ -52,6 +52,10 @@ def test_links_lead_somewhere(client: Client) -> None:
         assert client.get(path).status_code == status
 
 
+def test_favicon_is_where_browsers_look_for_it(client: Client) -> None:
+    assert client.get("/favicon.ico").headers["Location"] == "/static/home/icon.svg"
+
+
 @pytest.mark.parametrize("file", ["home.css", "icon.svg"])
 def test_static_files_are_found(client: Client, file: str) -> None:
     answer = client.get(f"/static/home/{file}")
