@@ -31,6 +31,8 @@ def environment() -> dict[str, str]:
     """Return the user's environment, as far as it does not lead out of the clone."""
     environ = {key: value for key, value in os.environ.items() if key not in MISLEADING}
     environ |= {"PIP_CACHE_DIR": str(CACHE / "pip"), "UV_CACHE_DIR": str(CACHE / "uv")}
+    # As pip does: a network that inspects TLS has its authority among the system's.
+    environ.setdefault("UV_SYSTEM_CERTS", "true")
     # The same file of certificates that the images are built with.
     if environ.get("CA_BUNDLE"):
         environ |= {"PIP_CERT": environ["CA_BUNDLE"], "SSL_CERT_FILE": environ["CA_BUNDLE"]}
