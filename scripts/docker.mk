@@ -16,16 +16,22 @@ ONE_OFF = $(RUNNING) $(SERVICES) && $(RUNNING) run --rm --no-deps web
 # The same, always with the dev target's tools, on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 
+# Compose says only that something failed, not why.
+OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
+OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
+
 up: env/secrets.env
-	@$(DEV) build web
-	@$(DEV) up --detach --wait --remove-orphans
+	@sh scripts/doctor docker quick dev
+	@$(DEV) build web $(OR_EXPLAIN_BUILD)
+	@$(DEV) up --detach --wait --remove-orphans $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
 # The services stay as they are; only web, and the one-off migrate, are swapped.
 up-prodlike: env/secrets.env
-	@$(ECS) build web
-	@$(ECS) $(SERVICES)
-	@$(ECS) up --detach --wait --no-deps migrate web
+	@sh scripts/doctor docker quick ecs
+	@$(ECS) build web $(OR_EXPLAIN_BUILD)
+	@$(ECS) $(SERVICES) $(OR_EXPLAIN)
+	@$(ECS) up --detach --wait --no-deps migrate web $(OR_EXPLAIN)
 	@sh scripts/welcome ecs
 
 down:
@@ -88,6 +94,13 @@ test-stack: env/secrets.env
 test-host:
 	@echo "test-host tests the other runtime: RUNTIME=host make test-host" >&2; exit 1
 
+doctor:
+	@sh scripts/doctor docker
+
+# What a new container of the running target gets, whether or not the present one started.
+env:
+	@$(RUNNING) run --rm --no-deps web python manage.py env $(ARGS)
+
 lint:
 	@$(DEV) build --quiet web
 	@$(TOOLS) sh scripts/lint
@@ -97,8 +110,9 @@ format:
 	@$(TOOLS) sh scripts/format
 
 build:
-	@$(DEV) build web
-	@$(ECS) build web
+	@sh scripts/doctor docker build-quick
+	@$(DEV) build web $(OR_EXPLAIN_BUILD)
+	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 
 lock:
 	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null

@@ -5,9 +5,11 @@ PYTHON_HERE := sh scripts/host-python
 HOST := $(PYTHON_HERE) -m scripts.host
 
 up: env/secrets.env
+	@sh scripts/doctor host quick
 	@$(HOST) up
 
 up-prodlike: env/secrets.env
+	@sh scripts/doctor host quick
 	@$(HOST) up-prodlike
 
 down:
@@ -58,6 +60,12 @@ test-stack:
 
 test-host:
 	@$(PYTHON_HERE) -m pytest --config-file tests/host/pytest.toml --rootdir . $(or $(T),tests/host) $(ARGS)
+
+doctor:
+	@sh scripts/doctor host
+
+env:
+	@$(HOST) env $(ARGS)
 
 lint:
 	@$(HOST) tool sh scripts/lint

@@ -304,6 +304,13 @@ def manage_verb(*words: str) -> int:
     return call(manage_py(*words), environ)
 
 
+def env(*words: str) -> int:
+    """Print the environment contract; starts nothing, since the environment may be broken."""
+    web = DEVELOPMENT.web.running()
+    target, port = (web.label, web.port) if web else ("dev", int(os.environ["WEB_PORT"]))
+    return call(manage_py("env", *words), environment.app(target, port, DEVELOPMENT.ports()))
+
+
 def makemigrations(*words: str) -> int:
     """Write migrations, as the dev target would."""
     _, ports = one_off()
@@ -408,6 +415,7 @@ VERBS = {
     "ps": ps,
     "logs": logs,
     "manage": manage_verb,
+    "env": env,
     "makemigrations": makemigrations,
     "debug": debug,
     "dbshell": dbshell,
