@@ -204,5 +204,7 @@ DEBUG_TOOLBAR_CONFIG = {
     "SHOW_TOOLBAR_CALLBACK": "config.dev_tools.show_toolbar",
     "SHOW_COLLAPSED": True,
 }
-# A query repeated for every row of another (N+1) is a warning in the log, not an error.
+# A query repeated for every row of another (N+1) is a warning in the log, not an error; few
+# repeats are the admin's own way.
 ZEAL_RAISE = False
+ZEAL_NPLUSONE_THRESHOLD = 10

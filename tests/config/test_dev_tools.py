@@ -1,0 +1,39 @@
+"""What the dev target adds for whoever works on it."""
+
+import warnings
+
+import pytest
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from accounts.models import User
+
+# The tests run in the dev target.
+assert settings.DEV_TOOLS
+
+
+@pytest.mark.django_db
+def test_a_query_for_every_row_is_warned_of(rf: RequestFactory) -> None:
+    from zeal.middleware import zeal_middleware
+
+    for number in range(20):
+        User.objects.create_user(f"{number}@example.com")
+
+    def view(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse([list(user.groups.all()) for user in User.objects.all()])
+
+    with pytest.warns(UserWarning, match=r"N\+1 detected on .*groups"):
+        zeal_middleware(view)(rf.get("/"))
+
+
+@pytest.mark.django_db
+def test_one_query_for_all_rows_is_not(rf: RequestFactory) -> None:
+    from zeal.middleware import zeal_middleware
+
+    def view(_request: HttpRequest) -> HttpResponse:
+        return HttpResponse(len(User.objects.prefetch_related("groups")))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zeal_middleware(view)(rf.get("/"))
