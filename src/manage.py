@@ -7,9 +7,19 @@ import sys
 from django.conf import settings
 from django.core.management import execute_from_command_line
 
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    execute_from_command_line(sys.argv)
+
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["env"]:
         # It reports on an environment that may be too broken for the settings.
         settings.configure(INSTALLED_APPS=["config"])
-    execute_from_command_line(sys.argv)
+    if sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv:
+        from config.supervisor import supervise
+
+        supervise(main)
+    main()

@@ -351,6 +351,7 @@ class Environment:
     LOG_FORMAT: Literal["json", "console"] = variable(
         "One JSON object a line, or text for people.", default="json"
     )
+    SITE_URL: str | None = variable("Address that people open, for runserver to print; dev only.")
     WATCHFILES_FORCE_POLLING: bool = variable(
         "Poll for changed files where the mount delivers no file events; dev only.", default=False
     )

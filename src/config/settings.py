@@ -5,6 +5,7 @@ https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
 import socket
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,9 @@ STORAGES = {
 }
 # In dev the files come from the apps, not from a STATIC_ROOT that collectstatic fills.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
+# Django's ASGI handler reads a synchronous iterator, as WhiteNoise gives, into memory before it
+# sends, and warns of that: right for a film, of no matter for a style sheet.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 # -- security -------------------------------------------------------------------------------------
 
