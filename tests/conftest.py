@@ -25,6 +25,13 @@ def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
     cache.delete_pattern("*")  # type: ignore[attr-defined]
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """Hash new passwords with what takes no time; what is in a fixture is still understood."""
+    quick = "django.contrib.auth.hashers.MD5PasswordHasher"
+    settings.PASSWORD_HASHERS = [quick, *settings.PASSWORD_HASHERS]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def close_pools() -> Iterator[None]:
     """Close the connection pools, whose threads would outlive the tests."""
