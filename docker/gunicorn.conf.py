@@ -3,13 +3,18 @@
 https://docs.gunicorn.org/en/stable/settings.html
 """
 
+import threading
+
+from gunicorn.workers.base import Worker
+
+from config import logging
 from config.env import load
 
 _env = load(serving=True)
 
 bind = f"0.0.0.0:{_env.PORT}"
 workers = _env.WORKERS
-worker_class = "uvicorn_worker.UvicornWorker"
+worker_class = "config.worker.Worker"
 keepalive = _env.KEEP_ALIVE
 graceful_timeout = _env.GRACEFUL_TIMEOUT
 # Heartbeats are files, and the root file system is read-only; memory never blocks on a disk.
@@ -18,3 +23,16 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
 # X-Forwarded-* is Django's to judge (TLS_IN_FRONT, TRUSTED_PROXY_COUNT), not the server's.
 forwarded_allow_ips = ""
+
+loglevel = _env.LOG_LEVEL.lower()
+logconfig_dict = logging.configure(_env.LOG_LEVEL, _env.LOG_FORMAT)
+logging.log_uncaught()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Check the pool arithmetic once a container, beside the start, not before it."""
+    # Only now is Django set up.
+    from config.database import warn_if_too_many
+
+    if worker.age == 1:
+        threading.Thread(target=warn_if_too_many, args=[_env], daemon=True).start()

@@ -18,6 +18,12 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["env"]:
         # It reports on an environment that may be too broken for the settings.
         settings.configure(INSTALLED_APPS=["config"])
+    elif sys.argv[1:2] != ["runserver"]:
+        # A request must be quick; a command, such as migrate, takes the time that it needs.
+        from config.database import without_limits
+
+        database = settings.DATABASES["default"]
+        database["OPTIONS"] = without_limits(database["OPTIONS"])
     if sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv:
         from config.supervisor import supervise
 

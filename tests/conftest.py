@@ -12,7 +12,6 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import User
-from probes.views import STATE
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +19,6 @@ def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
     """Prefix the keys, so that neither other workers nor a running site are met; clean up."""
     prefix = f"test-{os.getpid()}-{worker_id}"
     settings.CACHES = {"default": settings.CACHES["default"] | {"KEY_PREFIX": prefix}}
-    STATE.forget()
     yield
     cache.delete_pattern("*")  # type: ignore[attr-defined]
 

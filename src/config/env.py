@@ -315,8 +315,9 @@ class Environment:
         check=Between(2, 60),
     )
     DATABASE_STATEMENT_TIMEOUT: int = variable(
-        "Milliseconds one SQL statement of a request may take; 0 for no limit.",
-        default=15_000,
+        "Milliseconds one SQL statement of a request may take; 0 for no limit. A second later a "
+        "PostgreSQL that does not answer is given up.",
+        default=3000,
         check=Between(0, 3_600_000),
     )
     REDIS_TIMEOUT: float = variable(
@@ -328,6 +329,12 @@ class Environment:
     # Not WEB_CONCURRENCY: gunicorn and uvicorn read that one themselves, and fall over what is no
     # number with a traceback before this contract is asked.
     WORKERS: int = variable("Worker processes of one container.", default=2, check=Between(1, 64))
+    REPLICAS: int = variable(
+        "Containers that run at once, to check the pools against PostgreSQL's max_connections; "
+        "a rolling deployment has up to twice the service's count.",
+        default=1,
+        check=Between(1, 10_000),
+    )
     KEEP_ALIVE: int = variable(
         "Seconds an idle connection stays open; more than the load balancer's idle timeout (60).",
         default=75,

@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from config import logging
+from config.database import pool
 from config.env import load
 
 ENV = load()
@@ -50,8 +49,6 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    # First: the balancer's probes carry the task's address as Host, and no X-Forwarded-Proto.
-    "probes.middleware.ProbesMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
@@ -105,11 +102,7 @@ DATABASES: dict[str, dict[str, Any]] = {
                 f"-c statement_timeout={ENV.DATABASE_STATEMENT_TIMEOUT} "
                 f"{_options.pop('options', '')}"
             ),
-            "pool": {
-                "min_size": 1,
-                "max_size": ENV.DATABASE_POOL_SIZE,
-                "timeout": ENV.DATABASE_POOL_TIMEOUT,
-            },
+            "pool": pool(ENV),
         }
         # What the URL asks for: sslmode, connect_timeout …
         | _options,
@@ -124,10 +117,9 @@ CACHES = {
         "OPTIONS": {
             # The site works without Redis, so it must not wait for it, nor ask again.
             "IGNORE_EXCEPTIONS": True,
-            "LOG_IGNORED_EXCEPTIONS": True,
+            "CONNECTION_POOL_CLASS": "config.cache.ImpatientPool",
             "SOCKET_CONNECT_TIMEOUT": ENV.REDIS_TIMEOUT,
             "SOCKET_TIMEOUT": ENV.REDIS_TIMEOUT,
-            "CONNECTION_POOL_KWARGS": {"retry": Retry(NoBackoff(), 0)},
         },
     }
 }
@@ -183,23 +175,7 @@ else:
 
 # -- logging --------------------------------------------------------------------------------------
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "console": {"format": "{levelname:<7} {name}: {message}", "style": "{"},
-    },
-    "handlers": {
-        "stdout": {
-            "class": "logging.StreamHandler",
-            "stream": "ext://sys.stdout",
-            "formatter": "console",
-        },
-    },
-    "root": {"handlers": ["stdout"], "level": ENV.LOG_LEVEL},
-    # Django's own handlers would say everything twice, and mail it.
-    "loggers": {"django": {"handlers": [], "propagate": True}},
-}
+LOGGING = logging.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT)
 
 # -- dev tools ------------------------------------------------------------------------------------
 

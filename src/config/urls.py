@@ -1,4 +1,4 @@
-"""The site's addresses; /livez and /readyz are answered before these (probes/middleware.py)."""
+"""The site's addresses; /livez and /readyz are answered before these (probes/asgi.py)."""
 
 from django.conf import settings
 from django.contrib import admin
@@ -10,6 +10,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("home.urls")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "config.errors.server_error"
 
 if settings.DEV_TOOLS:
     from debug_toolbar.toolbar import debug_toolbar_urls

@@ -7,6 +7,8 @@ from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as MigrateCommand
 from django.db import connections
 
+from config.database import without_limits
+
 # Any number will do, as long as every release takes the same: "migrate" in ASCII, 56 bits.
 ADVISORY_LOCK = int.from_bytes(b"migrate")
 
@@ -28,8 +30,7 @@ class Command(MigrateCommand):
         settings = connection.settings_dict
         of_requests = settings["OPTIONS"]
         # A migration may build an index for an hour, and needs one connection, not a pool.
-        unlimited = f"{of_requests['options']} -c statement_timeout=0"
-        settings["OPTIONS"] = of_requests | {"options": unlimited, "pool": False}
+        settings["OPTIONS"] = without_limits(of_requests)
         try:
             with psycopg.connect(**connection.get_connection_params(), autocommit=True) as lock:
                 cursor = lock.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])

@@ -1,0 +1,128 @@
+"""What is logged, and how: one JSON object a line on stdout, or text for people.
+
+Used twice, by settings.LOGGING and by gunicorn's logconfig_dict, so that gunicorn, uvicorn, Django,
+Python's warnings and our own code write the same lines from the first one on. Code logs with
+``logging`` or ``structlog`` alike; what structlog.contextvars holds is on every line of a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Any, Literal
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# Extras of Django's and uvicorn's own records that would say too much or the same twice: the
+# request's representation holds the query string.
+_DROPPED = ("request", "response", "color_message", "server_time")
+
+
+def _trim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name in _DROPPED:
+        event.pop(name, None)
+    if "status_code" in event:
+        event["status"] = event.pop("status_code")
+    return event
+
+
+_ALWAYS: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    _trim,
+]
+
+
+def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
+    """Route structlog and Python's warnings to ``logging``; return what logging.config wants.
+
+    ``level`` is the name of the least severe level that is logged.
+    """
+    render: list[Processor]
+    if form == "json":
+        # A traceback becomes one string, without the values of local variables.
+        render = [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ]
+    else:
+        render = [
+            structlog.dev.ConsoleRenderer(
+                colors=False, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *_ALWAYS,
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.captureWarnings(True)
+    # Their own handlers would say everything twice. gunicorn turns propagation off and lends its
+    # handlers to uvicorn, so it needs the one there is.
+    quiet = {"handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "stdout": {
+                "()": ProcessorFormatter,
+                "foreign_pre_chain": _ALWAYS,
+                "processors": [ProcessorFormatter.remove_processors_meta, *render],
+            },
+        },
+        "handlers": {
+            "stdout": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stdout",
+                "formatter": "stdout",
+            },
+        },
+        "root": {"handlers": ["stdout"], "level": level},
+        "loggers": {
+            "django": quiet,
+            "django.server": quiet,
+            "gunicorn.error": {"handlers": ["stdout"], "propagate": False, "level": level},
+            "uvicorn.error": quiet,
+            # Requests are logged by config.access_log, with what these leave out.
+            "gunicorn.access": {"handlers": [], "propagate": False},
+            "uvicorn.access": {"handlers": [], "propagate": False},
+            # The pool says every second that it has no connection; the requests' own errors do.
+            "psycopg.pool": {"level": "ERROR"},
+        },
+    }
+
+
+def log_uncaught() -> None:
+    """Have an exception that ends the process, or a thread, logged as one line too."""
+
+    def process(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        logging.getLogger("uncaught").critical(
+            "%s ends the process", kind.__name__, exc_info=(kind, error, traceback)
+        )
+
+    def thread(args: threading.ExceptHookArgs) -> None:
+        error = args.exc_value or args.exc_type()
+        logging.getLogger("uncaught").error(
+            "%s ends a thread",
+            args.exc_type.__name__,
+            exc_info=(args.exc_type, error, args.exc_traceback),
+        )
+
+    sys.excepthook = process
+    threading.excepthook = thread

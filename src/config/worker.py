@@ -1,0 +1,88 @@
+"""gunicorn's worker: uvicorn, with a way out that loses no request.
+
+On SIGTERM gunicorn's master closes its own copy of the listening socket and sends SIGTERM to the
+workers, which uvicorn answers by refusing connections at once, while load balancers still send
+some: they learn of it only from the next failed probe. So a worker first says 503 on /readyz and
+goes on serving for DRAIN_DELAY seconds, each answer asking its client to close the connection.
+Then it closes the socket and finishes what is in flight. GRACEFUL_TIMEOUT seconds after SIGTERM
+the master kills what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import sys
+import time
+from types import FrameType
+
+from asgiref.typing import (
+    ASGI3Application,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
+from gunicorn.arbiter import Arbiter
+from uvicorn.server import Server
+from uvicorn_worker import UvicornWorker
+
+from config.env import load
+from probes.state import STATE
+
+
+class DrainingServer(Server):
+    """uvicorn's server, which keeps listening for ``delay`` seconds after SIGTERM."""
+
+    delay = 0.0
+    _leave_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain; a second signal ends the delay, and SIGINT after that the waiting."""
+        if self._leave_at is None and sig == signal.SIGTERM:
+            STATE.draining.set()
+            self._leave_at = time.monotonic() + self.delay
+            return
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Leave when the delay is over; asked ten times a second."""
+        if self._leave_at is not None and time.monotonic() >= self._leave_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def closing_connections(app: ASGI3Application) -> ASGI3Application:
+    """Return ``app``, its answers telling clients to close the connection while it drains."""
+
+    async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        async def closing(event: ASGISendEvent) -> None:
+            if event["type"] == "http.response.start" and STATE.draining.is_set():
+                event["headers"] = [*event["headers"], (b"connection", b"close")]
+            await send(event)
+
+        await app(scope, receive, closing)
+
+    return wrapped
+
+
+class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
+    """UvicornWorker, on a DrainingServer."""
+
+    async def _serve(self) -> None:
+        self.config.app = closing_connections(self.wsgi)
+        server = DrainingServer(self.config)
+        server.delay = load().DRAIN_DELAY
+        # gunicorn's quick stop, which UvicornWorker receives and forgets.
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGQUIT, functools.partial(_leave_now, server)
+        )
+        await server.serve(sockets=self.sockets)
+        if not server.started:
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def _leave_now(server: Server) -> None:
+    server.should_exit = server.force_exit = True
