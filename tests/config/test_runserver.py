@@ -106,7 +106,7 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
         "config/settings.py",
         "config/urls.py",
         "home/views.py",
-        "probes/middleware.py",
+        "probes/asgi.py",
     ],
 )
 def test_a_syntax_error_is_waited_out(runserver: Runserver, file: str) -> None:
