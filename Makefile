@@ -36,9 +36,10 @@ fixtures: ## Load the demonstration users
 debug: ## Run the dev web in the foreground, for a debugger to attach (port 5678)
 
 ##@ Check
-.PHONY: doctor env test test-stack test-host lint format
+.PHONY: doctor env parity test test-stack test-host lint format
 doctor: ## Look for what is wrong with this machine or configuration (JSON=1 for machines)
 env: ## Print every variable and where its value comes from (ARGS=--json, ARGS=--write)
+parity: ## Compare the dev and ecs targets; fails on a difference that has no reason
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest)
 test-stack: ## Test the real containers from outside (T=…, ARGS=…)
 test-host: ## Test the runtime without Docker from outside (T=…, ARGS=…)

@@ -101,6 +101,12 @@ doctor:
 env:
 	@$(RUNNING) run --rm --no-deps web python manage.py env $(ARGS)
 
+parity: env/secrets.env
+	@$(DEV) build --quiet web
+	@$(ECS) build --quiet web
+	@$(RUNNING) $(SERVICES)
+	@sh scripts/parity
+
 lint:
 	@$(DEV) build --quiet web
 	@$(TOOLS) sh scripts/lint

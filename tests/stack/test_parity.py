@@ -1,0 +1,125 @@
+"""make parity, on a project of its own: agreement, and a drift of each kind.
+
+The tests run in their order: each goes on where the last one ended.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.engine import PROJECT as STACK
+from tests.stack.engine import ROOT
+
+PROJECT = f"{STACK}-parity"
+ENVIRONMENT = {
+    **{k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "HOST_"))},
+    "RUNTIME": "docker",
+    "COMPOSE_PROJECT_NAME": PROJECT,
+    # The engine chooses.
+    "WEB_PORT": "0",
+    "POSTGRES_PORT": "0",
+    "REDIS_PORT": "0",
+}
+SITE_PACKAGES = "/opt/venv/lib/python3*/site-packages"
+# A drift of each kind, in the image alone: quicker than in a copy of the project.
+DRIFT = rf"""
+FROM {PROJECT}-ecs
+USER root
+RUN cd {SITE_PACKAGES} \
+    && mkdir stray-1.0.dist-info \
+    && printf 'Metadata-Version: 2.1\nName: stray\nVersion: 1.0\n' >stray-1.0.dist-info/METADATA \
+    && sed -i 's/^Version: .*/Version: 0.0.1/' whitenoise-*.dist-info/METADATA \
+    && sed -i 's/^PRETTY_NAME=.*/PRETTY_NAME="Another OS"/' /etc/os-release \
+    && sed -i 's/"uvicorn_worker.UvicornWorker"/"gthread"/; s/^worker_class = .*/worker_class = "gthread"/' \
+        /app/docker/gunicorn.conf.py \
+    && printf '\nX_FRAME_OPTIONS = "SAMEORIGIN"\nMIDDLEWARE = [*reversed(MIDDLEWARE)]\n' \
+        >>/app/src/config/settings.py \
+    && printf '\nurlpatterns += [path("stray/", admin.site.urls)]\n' >>/app/src/config/urls.py \
+    && printf 'from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n    dependencies = [("accounts", "0001_initial")]\n' \
+        >/app/src/accounts/migrations/9999_stray.py
+ENV KEEP_ALIVE=61
+USER 10001:10001
+"""
+
+
+def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command in the repository; its output is shown when the test fails."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, input=stdin, capture_output=True, text=True
+    )
+    print(f"$ {' '.join(command)}\n{done.stdout[-6000:]}{done.stderr[-3000:]}")
+    return done
+
+
+@pytest.fixture(scope="module", autouse=True)
+def project() -> Iterator[None]:
+    """Delete all that was started."""
+    yield
+    assert run("make", "reset", "FORCE=1").returncode == 0
+    run("docker", "rmi", "--force", f"{PROJECT}-dev", f"{PROJECT}-ecs")
+
+
+def test_pending_migrations_are_named() -> None:
+    done = run("make", "parity")
+
+    assert done.returncode != 0
+    assert "UNEXPECTED  accounts.0001_initial: dev pending, ecs pending" in done.stdout
+
+
+def test_the_targets_agree() -> None:
+    assert run("make", "migrate").returncode == 0
+
+    done = run("make", "parity")
+
+    assert done.returncode == 0
+    assert "Nothing unexpected." in done.stdout
+    assert "UNEXPECTED" not in done.stdout
+    # Both facts and expected differences, with their reasons.
+    for text in ("Python 3.", "Debian", "PostgreSQL 18", "ASGI", "only in dev: ", "debug pages"):
+        assert text in done.stdout
+    # No secret of the local services or of env/secrets.env.
+    for line in (ROOT / "env" / "secrets.env").read_text().splitlines():
+        name, _, value = line.partition("=")
+        assert not value or name.startswith("#") or value not in done.stdout
+    assert "methodhub-local" not in done.stdout
+
+
+def test_a_service_that_is_away_is_named() -> None:
+    run("docker", "stop", "--timeout", "1", f"{PROJECT}-redis-1")
+
+    done = run("sh", "scripts/parity")
+
+    assert done.returncode != 0
+    assert "UNEXPECTED  Redis: dev not reachable" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    run("docker", "start", f"{PROJECT}-redis-1")
+
+
+def test_a_drift_of_each_kind_is_named() -> None:
+    assert run("docker", "build", "--tag", f"{PROJECT}-ecs", "-", stdin=DRIFT).returncode == 0
+
+    done = run("sh", "scripts/parity")
+
+    assert done.returncode != 0
+    named = {
+        line.split("UNEXPECTED  ")[1].split(": dev ")[0]
+        for line in done.stdout.splitlines()
+        if "UNEXPECTED  " in line
+    }
+    strays = {name for name in named if name.startswith("/stray/")}
+    assert strays
+    assert named - strays == {
+        "OS",
+        "stray (only in ecs)",
+        "whitenoise",
+        "KEEP_ALIVE (only in ecs)",
+        "X_FRAME_OPTIONS",
+        "MIDDLEWARE in order",
+        "accounts.9999_stray (only in ecs)",
+        "interface",
+        "server",
+    }
