@@ -13,6 +13,7 @@ export BUILDX_BAKE_ENTITLEMENTS_FS := 0
 SERVICES = up --detach --wait --no-recreate --quiet-pull postgres redis
 # A one-off container of the running target, beside running services.
 ONE_OFF = $(RUNNING) $(SERVICES) && $(RUNNING) run --rm --no-deps web
+DATABASE = sh scripts/database-in-container
 # The same, always with the dev target's tools, on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 
@@ -73,6 +74,37 @@ superuser:
 
 fixtures:
 	@$(ONE_OFF) python manage.py loaddata demonstration
+
+db-snapshot:
+	@$(RUNNING) $(SERVICES)
+	@$(DATABASE) snapshot $(NAME)
+
+# The cache, sessions included, is of the other data.
+db-restore:
+	@$(RUNNING) $(SERVICES)
+	@$(DATABASE) restore $(NAME)
+	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
+
+db-snapshots:
+	@$(RUNNING) $(SERVICES)
+	@$(DATABASE) snapshots
+
+db-drop-snapshot:
+	@$(RUNNING) $(SERVICES)
+	@$(DATABASE) drop $(NAME)
+
+db-dump:
+	@$(RUNNING) $(SERVICES)
+	@sh scripts/dump-file write "$(FILE)" $(DATABASE) dump
+
+db-load:
+	@$(RUNNING) $(SERVICES)
+	@sh scripts/dump-file read "$(FILE)" $(DATABASE) load
+	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
+
+seed:
+	@$(DEV) $(SERVICES)
+	@$(DEV) run --rm --no-deps web python manage.py seed $(if $(USERS),--users $(USERS))
 
 # Without reload: a restart would lose the debugger. `make up` goes back to the usual web.
 debug: env/secrets.env

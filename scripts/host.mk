@@ -49,6 +49,27 @@ superuser:
 fixtures:
 	@$(HOST) manage loaddata demonstration
 
+db-snapshot:
+	@$(HOST) database snapshot $(NAME)
+
+db-restore:
+	@$(HOST) database restore $(NAME)
+
+db-snapshots:
+	@$(HOST) database snapshots
+
+db-drop-snapshot:
+	@$(HOST) database drop $(NAME)
+
+db-dump:
+	@sh scripts/dump-file write "$(FILE)" $(HOST) database dump
+
+db-load:
+	@sh scripts/dump-file read "$(FILE)" $(HOST) database load
+
+seed:
+	@$(HOST) manage seed $(if $(USERS),--users $(USERS))
+
 debug: env/secrets.env
 	@$(HOST) debug
 

@@ -317,6 +317,19 @@ def makemigrations(*words: str) -> int:
     return call(manage_py("makemigrations", *words), environment.app("dev", 8000, ports))
 
 
+def database(verb: str, *words: str) -> int:
+    """Save, restore, dump or load the app's database; see scripts/database."""
+    environ, _ = one_off()
+    programs = services.postgres_program("psql").parent
+    path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    forced = {"FORCE": os.environ.get("FORCE", "")}
+    status = call(["sh", "scripts/database", verb, *words], environ | path | forced, ROOT)
+    if status == 0 and verb in ("restore", "load"):
+        # The cache, sessions included, is of the other data.
+        redis.Redis.from_url(environ["REDIS_URL"]).flushall()
+    return status
+
+
 def debug() -> int:
     """Run web in the foreground, for a debugger to attach; without reload, which would lose it."""
     _, ports = one_off()
@@ -417,6 +430,7 @@ VERBS = {
     "manage": manage_verb,
     "env": env,
     "makemigrations": makemigrations,
+    "database": database,
     "debug": debug,
     "dbshell": dbshell,
     "redis-cli": redis_cli,

@@ -36,5 +36,5 @@ $$ AS create_extensions
 \connect :"app_database"
 :create_extensions \gexec
 -- Slow statements stand in the server's log: `make logs ARGS=postgres`.
-ALTER DATABASE :"app_database" SET log_min_duration_statement = '250ms';
+ALTER ROLE :"app_role" SET log_min_duration_statement = '250ms';
 ALTER SCHEMA public OWNER TO :"app_role";
