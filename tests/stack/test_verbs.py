@@ -268,6 +268,59 @@ def test_rows_survive(clone: Path, how: str) -> None:
     assert signed_in(stranger)
 
 
+def names(clone: Path) -> set[str]:
+    """Return the users' names, as the database has them."""
+    query = "SELECT name FROM accounts_user WHERE name <> ''"
+    return set(
+        engine.run(
+            *("docker", "exec", container("postgres"), "sh", "-c"),
+            *('psql "$DATABASE_URL" -tAc "$1"', "-", query),
+        ).stdout.split()
+    )
+
+
+def rename(name: str) -> None:
+    """Change Ada's name behind the site's back."""
+    query = f"UPDATE accounts_user SET name = '{name}' WHERE email = 'ada@example.com'"
+    psql = 'psql "$DATABASE_URL" -qc "$1"'
+    engine.run("docker", "exec", container("postgres"), "sh", "-c", psql, "-", query)
+
+
+def test_snapshot_comes_back_while_web_runs(clone: Path, browser: Browser) -> None:
+    assert run(clone, "make", "db-snapshot", "NAME=before").returncode == 0
+    rename("Changed")
+    again = run(clone, "make", "db-snapshot", "NAME=before")
+    assert again.returncode != 0
+    assert "FORCE=1" in again.stderr
+    assert "before" in run(clone, "make", "db-snapshots").stdout
+    assert run(clone, "make", "db-restore", "NAME=before").returncode == 0
+    assert "Ada" in names(clone)
+    assert "Changed" not in names(clone)
+    browser.login(*ADMIN)
+    wait_for(lambda: signed_in(browser), 5)
+    assert run(clone, "make", "db-drop-snapshot", "NAME=before").returncode == 0
+    gone = run(clone, "make", "db-restore", "NAME=before")
+    assert gone.returncode != 0
+    assert "make db-snapshots" in gone.stderr
+
+
+def test_dump_and_load(clone: Path, tmp_path: Path) -> None:
+    file = tmp_path / "methodhub.dump"
+    assert run(clone, "make", "db-dump", f"FILE={file}").returncode == 0
+    assert "FORCE=1" in run(clone, "make", "db-dump", f"FILE={file}").stderr
+    rename("Changed")
+    assert "FORCE=1" in run(clone, "make", "db-load", f"FILE={file}").stderr
+    assert "Changed" in names(clone)
+    assert run(clone, "make", "db-load", f"FILE={file}", "FORCE=1").returncode == 0
+    assert "Ada" in names(clone)
+    assert "No migrations to apply" in run(clone, "make", "migrate").stdout
+    (tmp_path / "broken.dump").write_bytes(file.read_bytes()[:-2000])
+    broken = run(clone, "make", "db-load", f"FILE={tmp_path / 'broken.dump'}", "FORCE=1")
+    assert broken.returncode != 0
+    assert "the database is as it was" in broken.stderr
+    assert "Ada" in names(clone)
+
+
 def test_test_runs_one_file(clone: Path) -> None:
     done = run(clone, "make", "test", "T=tests/home/test_home.py")
     assert done.returncode == 0
