@@ -225,7 +225,7 @@ def up_prodlike() -> None:
     if replicas != "1":
         raise Trouble(
             f"REPLICAS={replicas} needs containers, and so a Docker engine: without one, one web "
-            "process with WEB_CONCURRENCY workers runs."
+            "process with WORKERS workers runs."
         )
     up("ecs")
     say(MISSING_PROPERTIES)
