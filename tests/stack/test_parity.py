@@ -32,15 +32,15 @@ USER root
 RUN cd {SITE_PACKAGES} \
     && mkdir stray-1.0.dist-info \
     && printf 'Metadata-Version: 2.1\nName: stray\nVersion: 1.0\n' >stray-1.0.dist-info/METADATA \
-    && sed -i 's/^Version: .*/Version: 0.0.1/' whitenoise-*.dist-info/METADATA \
-    && sed -i 's/^PRETTY_NAME=.*/PRETTY_NAME="Another OS"/' /etc/os-release \
-    && sed -i 's/"uvicorn_worker.UvicornWorker"/"gthread"/; s/^worker_class = .*/worker_class = "gthread"/' \
-        /app/docker/gunicorn.conf.py \
-    && printf '\nX_FRAME_OPTIONS = "SAMEORIGIN"\nMIDDLEWARE = [*reversed(MIDDLEWARE)]\n' \
-        >>/app/src/config/settings.py \
-    && printf '\nurlpatterns += [path("stray/", admin.site.urls)]\n' >>/app/src/config/urls.py \
-    && printf 'from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n    dependencies = [("accounts", "0001_initial")]\n' \
-        >/app/src/accounts/migrations/9999_stray.py
+    && sed -i 's/^Version: .*/Version: 0.0.1/' whitenoise-*.dist-info/METADATA
+RUN sed -i 's/^PRETTY_NAME=.*/PRETTY_NAME="Another OS"/' /etc/os-release
+RUN sed -i 's/^worker_class = .*/worker_class = "gthread"/' /app/docker/gunicorn.conf.py
+RUN cd /app/src \
+    && printf '\nX_FRAME_OPTIONS = "SAMEORIGIN"\nMIDDLEWARE.reverse()\n' >>config/settings.py \
+    && printf '\nurlpatterns += [path("stray/", admin.site.urls)]\n' >>config/urls.py \
+    && printf 'from django.db.migrations import Migration as Base\n' >accounts/migrations/9999.py \
+    && printf 'class Migration(Base):\n    dependencies = [("accounts", "0001_initial")]\n' \
+        >>accounts/migrations/9999.py
 ENV KEEP_ALIVE=61
 USER 10001:10001
 """
@@ -119,7 +119,7 @@ def test_a_drift_of_each_kind_is_named() -> None:
         "KEEP_ALIVE (only in ecs)",
         "X_FRAME_OPTIONS",
         "MIDDLEWARE in order",
-        "accounts.9999_stray (only in ecs)",
+        "accounts.9999 (only in ecs)",
         "interface",
         "server",
     }

@@ -1,0 +1,116 @@
+"""What is in the ecs image, in any layer, and what is not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from tests.stack.engine import PROJECT, ROOT, Stack, run
+
+CANARY = "canary-of-the-build-context"
+IMAGE = f"{PROJECT}-content"
+# By name, anywhere in any layer; what a base image brings is not the recipe's.
+FORBIDDEN_NAMES = {
+    *(".env", ".git", "secrets.env", "tests", "uv", "uvx"),
+    *("gcc", "cc", "cpp", "g++", "ld", "make", "libpq-dev"),
+}
+FORBIDDEN_SUFFIXES = {".map", ".pem.key", ".a", ".h"}
+
+
+def layers(image: str, folder: Path) -> Iterator[tarfile.TarFile]:
+    """Yield the layers of an image as `docker save` writes them, the oldest first."""
+    saved = folder / "image.tar"
+    run("docker", "save", "--output", str(saved), image)
+    with tarfile.open(saved) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest
+        for name in json.load(manifest)[0]["Layers"]:
+            with tarfile.open(fileobj=archive.extractfile(name)) as layer:
+                yield layer
+
+
+@pytest.fixture(scope="module")
+def content(images: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
+    """Every file of the recipe's own layers: path and content, deleted ones included.
+
+    Built from a copy of the project with canaries wherever a careless recipe would take them in.
+    """
+    context = tmp_path_factory.mktemp("context") / "methodhub"
+    ignored = shutil.ignore_patterns(".git", ".local", "__pycache__", ".env")
+    shutil.copytree(ROOT, context, ignore=ignored)
+    for name in (
+        ".env",
+        "env/secrets.env",
+        ".git/config",
+        "tests/canary.py",
+        "src/.env",
+        "src/.git/config",
+        "src/config/secrets.env",
+        "src/home/tests/canary.py",
+    ):
+        (context / name).parent.mkdir(parents=True, exist_ok=True)
+        (context / name).write_text(f"SECRET_KEY={CANARY}\n")
+    built = ("--target", "ecs", "--file", str(context / "docker/Dockerfile"))
+    run("docker", "build", "--quiet", *built, "--tag", IMAGE, str(context))
+
+    folder = tmp_path_factory.mktemp("saved")
+    base = json.loads(run("docker", "inspect", "python:3.13-slim-trixie").stdout)[0]
+    known = len(base["RootFS"]["Layers"])
+    files = {}
+    for number, layer in enumerate(layers(IMAGE, folder)):
+        for member in layer if number >= known else ():
+            stream = layer.extractfile(member) if member.isfile() else None
+            files[f"{number}:/{member.name}"] = stream.read() if stream else b""
+    yield files
+    run("docker", "rmi", "--force", IMAGE)
+
+
+def test_no_canary_of_the_context_is_in_any_layer(content: dict[str, bytes]) -> None:
+    assert len(content) > 1000
+    assert [name for name, data in content.items() if CANARY.encode() in data] == []
+
+
+def test_no_forbidden_file_is_in_any_layer(content: dict[str, bytes]) -> None:
+    found = [
+        name
+        for name in content
+        if FORBIDDEN_NAMES & set(PurePosixPath(name.partition(":")[2]).parts)
+        or PurePosixPath(name).suffix in FORBIDDEN_SUFFIXES
+        or "/.cache/" in name
+    ]
+    assert found == []
+
+
+def test_no_static_file_refers_to_a_source_map(content: dict[str, bytes]) -> None:
+    scripts = {name: data for name, data in content.items() if name.endswith((".js", ".css"))}
+    assert scripts
+    assert [name for name, data in scripts.items() if b"sourceMappingURL=" in data] == []
+
+
+def test_no_dev_package_is_in_any_layer(content: dict[str, bytes]) -> None:
+    def names(lock: str) -> set[str]:
+        lines = (ROOT / "requirements" / lock).read_text().splitlines()
+        return {line.partition("==")[0] for line in lines if line[:1].isalpha()}
+
+    dev = {name.replace("-", "_") for name in names("dev.txt") - names("app.txt")}
+    held = {
+        PurePosixPath(name).parent.name.partition("-")[0].lower()
+        for name in content
+        if name.endswith(".dist-info/METADATA")
+    }
+    assert "django" in held
+    assert held & dev == set()
+
+
+def test_history_and_configuration_hold_no_secret(content: dict[str, bytes]) -> None:
+    assert content
+    history = run("docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", IMAGE).stdout
+    configuration = json.dumps(json.loads(run("docker", "inspect", IMAGE).stdout)[0]["Config"])
+    for text in (history, configuration):
+        for word in ("SECRET_KEY", "PASSWORD", "DATABASE_URL", CANARY):
+            assert word not in text
