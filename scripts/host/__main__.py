@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.host import environment, services
-from scripts.host.environment import HOST, ROOT, SRC
+from scripts.host.environment import HOST, PORT_VARIABLES, ROOT, SRC, wanted_port
 from scripts.host.processes import Service, Task, answers, owner
 from scripts.host.trouble import Trouble
 
 LOCAL = ROOT / ".local"
 NAMES = ("postgres", "redis", "web")
-PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
 # stop_grace_period of the overlays, seconds.
 GRACE = {"dev": 3, "ecs": 30}
 MISSING_PROPERTIES = """\
@@ -46,7 +45,7 @@ class Stack:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one verb at a time change what runs."""
+        """Let one verb at a time change what runs; the others wait."""
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "lock").open("w") as lock:
             try:
@@ -56,12 +55,21 @@ class Stack:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def busy(self) -> bool:
+        """Tell whether a verb changes what runs, or tests do their work on it."""
+        with contextlib.suppress(FileNotFoundError), (self.home / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def ports(self) -> dict[str, int]:
         """Return the ports of the backing services: of the running ones, or else those wanted."""
         return {
             service.name: running.port
             if (running := service.running())
-            else environment.wanted_port(service.name, PORT_VARIABLES[service.name])
+            else wanted_port(service.name)
             for service in (self.postgres, self.redis)
         }
 
@@ -149,7 +157,7 @@ def web_ready(port: int) -> bool:
 def check_ports(stack: Stack, ports: dict[str, int]) -> None:
     """Raise Trouble when a port is taken by anything but this stack; all of them at once."""
     taken = []
-    for service in stack.all:
+    for service in (service for service in stack.all if service.name in ports):
         port = ports[service.name]
         running = service.running()
         if (running and running.port == port) or service.leftovers() or not answers(port):
@@ -171,6 +179,9 @@ def call(command: list[str], environ: dict[str, str], folder: Path = SRC) -> int
             except KeyboardInterrupt:
                 # The terminal sent it to the program too, which decides what it means.
                 continue
+            except SystemExit:
+                process.terminate()
+                raise
 
 
 def checked(command: list[str], environ: dict[str, str]) -> None:
@@ -196,11 +207,7 @@ def up(target: str) -> None:
     """Start the backing services, migrate, start web and say how to reach it."""
     stack = DEVELOPMENT
     with stack.locked():
-        ports = {
-            name: environment.wanted_port(name, PORT_VARIABLES[name])
-            for name in ("postgres", "redis")
-        }
-        ports["web"] = int(os.environ["WEB_PORT"])
+        ports = {name: wanted_port(name) for name in NAMES}
         check_ports(stack, ports)
         stack.start_services(ports)
         task = web_task(target, ports["web"], ports)
@@ -235,16 +242,16 @@ def down() -> None:
     """Stop everything that was started, by tests that were killed too; data stays."""
     with DEVELOPMENT.locked():
         DEVELOPMENT.stop()
-    with TESTS.locked():
-        TESTS.stop()
+    if not TESTS.busy():
+        with TESTS.locked():
+            TESTS.stop()
 
 
 def reset() -> None:
     """Stop everything and delete the data."""
     down()
     with DEVELOPMENT.locked():
-        for data in (DEVELOPMENT.data, TESTS.home / "postgres"):
-            shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(DEVELOPMENT.data, ignore_errors=True)
     say("  The data is deleted.")
 
 
@@ -286,16 +293,11 @@ def one_off() -> tuple[dict[str, str], dict[str, int]]:
     stack = DEVELOPMENT
     with stack.locked():
         ports = stack.ports()
-        web = stack.web.running()
-        check_ports(stack, ports | {"web": free_of(web.port if web else 0)})
+        check_ports(stack, ports)
         stack.start_services(ports)
-    target = web.label if web else "dev"
-    return environment.app(target, web.port if web else int(os.environ["WEB_PORT"]), ports), ports
-
-
-def free_of(port: int) -> int:
-    """Return the port, or one that nobody listens on where there is none."""
-    return port or services.free_port()
+    web = stack.web.running()
+    target, port = (web.label, web.port) if web else ("dev", wanted_port("web"))
+    return environment.app(target, port, ports), ports
 
 
 def manage_verb(*words: str) -> int:
@@ -307,7 +309,7 @@ def manage_verb(*words: str) -> int:
 def env(*words: str) -> int:
     """Print the environment contract; starts nothing, since the environment may be broken."""
     web = DEVELOPMENT.web.running()
-    target, port = (web.label, web.port) if web else ("dev", int(os.environ["WEB_PORT"]))
+    target, port = (web.label, web.port) if web else ("dev", wanted_port("web"))
     return call(manage_py("env", *words), environment.app(target, port, DEVELOPMENT.ports()))
 
 
@@ -335,7 +337,7 @@ def debug() -> int:
     _, ports = one_off()
     with DEVELOPMENT.locked():
         DEVELOPMENT.web.stop()
-    port, debug_port = int(os.environ["WEB_PORT"]), os.environ["DEBUG_PORT"]
+    port, debug_port = wanted_port("web"), os.environ["DEBUG_PORT"]
     check_ports(DEVELOPMENT, ports | {"web": port})
     say(
         f"Attach to localhost:{debug_port}; the site is on http://localhost:{port}/. "
@@ -416,7 +418,7 @@ def forget_doubtful_data() -> None:
 
 def tool(*words: str) -> int:
     """Run a program with the virtual environment's programs, and the settings mypy asks for."""
-    ports = {name: environment.wanted_port(name, PORT_VARIABLES[name]) for name in NAMES[:2]}
+    ports = {name: wanted_port(name) for name in NAMES}
     return call(list(words), {**os.environ, **environment.app("dev", 8000, ports)}, ROOT)
 
 

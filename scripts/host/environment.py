@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from scripts.host.trouble import Trouble
+
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 HOST = "127.0.0.1"
 # Compose's names of the backing services in env/, which are addresses of this machine here.
 SERVICES = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
+# make's variables; WEB_PORT has its default in the Makefile.
+PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
 # The layers of compose.dev.yml and compose.ecs-local.yml.
 LAYERS = {
     "dev": ("backing-services.env", "dev.env", "secrets.env"),
@@ -33,11 +37,19 @@ def read(*names: str) -> dict[str, str]:
     return values
 
 
-def wanted_port(service: str, variable: str) -> int:
-    """Return the port that ``variable`` of make wants, or else the one of the service's URL."""
-    key = next(key for key, host in SERVICES.items() if host == service)
+def wanted_port(service: str) -> int:
+    """Return the port that make's variable wants for a service, or else the one of its URL.
+
+    Raises Trouble when the variable holds no port.
+    """
+    variable = PORT_VARIABLES[service]
     given = os.environ.get(variable)
-    return int(given or urlsplit(read("backing-services.env")[key]).port or 0)
+    if not given:
+        key = next(key for key, host in SERVICES.items() if host == service)
+        given = str(urlsplit(read("backing-services.env")[key]).port)
+    if not given.isdecimal() or not 0 < int(given) < 65536:
+        raise Trouble(f"{variable} is {given!r}: without Docker it is one port, 1 to 65535.")
+    return int(given)
 
 
 def minimal() -> dict[str, str]:

@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,10 @@ class Task:
 
     def digest(self) -> str:
         """Return a checksum that changes when the process would be started differently."""
-        said = json.dumps([list(self.command), sorted(self.environ.items()), str(self.folder)])
+        packages = (Path(sys.prefix) / "installed").read_text()
+        said = json.dumps(
+            [packages, list(self.command), sorted(self.environ.items()), str(self.folder)]
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
 

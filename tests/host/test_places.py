@@ -46,6 +46,12 @@ def test_taken_ports_are_named_together_with_their_owner(make_clone: MakeClone) 
     assert set(clone.states().values()) == {"stopped"}
 
 
+def test_a_port_that_is_none_is_one_sentence(make_clone: MakeClone) -> None:
+    said = make_clone().make("up", REDIS_PORT="80000", status=2)
+    assert "REDIS_PORT is '80000': without Docker it is one port, 1 to 65535." in said
+    assert "Traceback" not in said
+
+
 def test_nothing_outside_the_clone_is_written(make_clone: MakeClone, tmp_path: Path) -> None:
     clone = make_clone()
     beside = set(clone.folder.parent.iterdir())
