@@ -71,7 +71,7 @@ def backing_services(ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def app(target: str, port: int, ports: Mapping[str, int]) -> dict[str, str]:
-    """Return the environment of the app: the role that the image has, and the env files' layers.
+    """Return the environment of the app: what the image and Compose give, and the env files.
 
     ``port`` is the one that web listens on, ``ports`` are those of the backing services.
     """
@@ -82,4 +82,6 @@ def app(target: str, port: int, ports: Mapping[str, int]) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONUNBUFFERED": "1",
     }
+    if target == "dev":
+        image["SITE_URL"] = f"http://localhost:{port}/"
     return minimal() | image | read(*LAYERS[target]) | backing_services(ports)
