@@ -57,8 +57,9 @@ lint: ## Check format, types, shell, Dockerfile, YAML and Compose layerings
 format: ## Format and fix what can be fixed
 
 ##@ Build
-.PHONY: build lock
+.PHONY: build lock sbom
 build: ## Build both targets' images
+sbom: ## Print the packages of the ecs image (host: of its venv) as a CycloneDX bill of materials (JSON)
 lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 
 ##@ Help

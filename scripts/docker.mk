@@ -21,6 +21,9 @@ TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
 OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 
+# Build one of the Dockerfile's further stages.
+STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
@@ -152,8 +155,12 @@ build:
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 
+sbom:
+	@$(call STAGE,sbom)
+	@docker run --rm --network none methodhub-sbom
+
 lock:
-	@docker build --quiet --target build --tag methodhub-build --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+	@$(call STAGE,build)
 	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
 
 env/secrets.env:

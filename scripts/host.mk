@@ -101,6 +101,9 @@ format:
 build:
 	@echo "build makes images, and that needs a Docker engine: start Docker and try again." >&2; exit 1
 
+sbom:
+	@$(HOST) tool uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt cyclonedx-py environment --output-reproducible .local/venv
+
 lock:
 	@$(HOST) tool sh scripts/lock
 

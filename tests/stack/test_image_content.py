@@ -114,3 +114,24 @@ def test_history_and_configuration_hold_no_secret(content: dict[str, bytes]) -> 
     for text in (history, configuration):
         for word in ("SECRET_KEY", "PASSWORD", "DATABASE_URL", CANARY):
             assert word not in text
+
+
+def test_the_bill_of_materials_is_what_the_image_holds(content: dict[str, bytes]) -> None:
+    document = json.loads(
+        run("make", "--no-print-directory", "sbom", env={"RUNTIME": "docker"}).stdout
+    )
+    assert document["bomFormat"] == "CycloneDX"
+    listed = {
+        part["name"].lower().replace("_", "-"): part["version"] for part in document["components"]
+    }
+    held = {}
+    for name, data in content.items():
+        if name.endswith(".dist-info/METADATA"):
+            fields = dict(
+                line.split(": ", 1)
+                for line in data.decode().split("\n\n")[0].splitlines()
+                if line.startswith(("Name: ", "Version: "))
+            )
+            held[fields["Name"].lower().replace("_", "-")] = fields["Version"]
+    assert listed["django"].startswith("6.1.")
+    assert listed == held
