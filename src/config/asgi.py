@@ -13,7 +13,8 @@ _django = cast("ASGI3Application", get_asgi_application())
 from django.conf import settings  # noqa: E402
 
 from config.access_log import AccessLog  # noqa: E402
+from config.disconnects import Disconnects  # noqa: E402
 from config.errors import Unavailable  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
 
-application = Probes(AccessLog(Unavailable(_django), settings.ENV.TRUSTED_PROXY_COUNT))
+application = Probes(AccessLog(Disconnects(Unavailable(_django)), settings.ENV.TRUSTED_PROXY_COUNT))

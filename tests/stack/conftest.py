@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.stack import figures
 from tests.stack.engine import PROJECT, ROOT, Container, Stack, run
 
 
@@ -35,3 +36,11 @@ def web(stack: Stack) -> Container:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run what judges the logs of the whole suite last."""
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what was measured."""
+    if figures.ROWS:
+        terminalreporter.section("What was broken on purpose, and what came of it")
+        for line in figures.table():
+            terminalreporter.line(line)

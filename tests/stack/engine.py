@@ -116,6 +116,10 @@ class Browser:
         body = urllib.parse.urlencode({**token, **form}).encode()
         return self._ask("POST", path, body, timeout, headers)
 
+    def send(self, method: str, path: str, body: bytes, timeout: float = 10) -> Answer:
+        """Send a body as it is."""
+        return self._ask(method, path, body, timeout, {})
+
     def login(self, email: str, password: str) -> Answer:
         """Sign in to the admin and return the answer to the form."""
         self.get("/admin/login/")
