@@ -30,12 +30,16 @@ up: env/secrets.env
 	@$(DEV) up --detach --wait --remove-orphans $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
+# One for each replica, as 8000-8002; the engine deals them out.
+WEB_PORTS = $(if $(filter-out 1,$(REPLICAS)),$(WEB_PORT)-$$(($(WEB_PORT) + $(REPLICAS) - 1)),$(WEB_PORT))
+
 # The services stay as they are; only web, and the one-off migrate, are swapped.
 up-prodlike: env/secrets.env
+	@case "$(REPLICAS)" in "" | 0* | *[!0-9]*) echo "REPLICAS is '$(REPLICAS)': say how many containers, as REPLICAS=3." >&2; exit 1 ;; esac
 	@sh scripts/doctor docker quick ecs
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) $(SERVICES) $(OR_EXPLAIN)
-	@$(ECS) up --detach --wait --no-deps migrate web $(OR_EXPLAIN)
+	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --wait --no-deps --scale web=$(REPLICAS) migrate web $(OR_EXPLAIN)
 	@sh scripts/welcome ecs
 
 down:

@@ -328,6 +328,8 @@ def database(verb: str, *words: str) -> int:
     status = call(["sh", "scripts/database", verb, *words], environ | path | forced, ROOT)
     if status == 0 and verb in ("restore", "load"):
         # The cache, sessions included, is of the other data.
+        import redis
+
         redis.Redis.from_url(environ["REDIS_URL"]).flushall()
     return status
 

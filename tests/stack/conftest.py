@@ -21,10 +21,12 @@ def images() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def stack(images: Stack) -> Stack:
+def stack(images: Stack) -> Iterator[Stack]:
     """The ecs stack, up and ready. A test that breaks a part of it mends it again."""
     images.up()
-    return images
+    images.open_idle_connection()
+    yield images
+    images.idle.close()
 
 
 @pytest.fixture

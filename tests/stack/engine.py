@@ -247,6 +247,14 @@ class Stack:
         """Start PostgreSQL and Redis, migrate, and start web."""
         self.compose("up", "--detach", "--wait", "--quiet-pull")
 
+    def open_idle_connection(self) -> None:
+        """Open a connection to web that test_logs.py uses again much later."""
+        address = urllib.parse.urlsplit(self.container("web").url)
+        self.idle = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+        self.idle.request("GET", "/livez")
+        self.idle.getresponse().read()
+        self.idle_since = time.monotonic()
+
     def container(self, service: str) -> Container:
         """Return the running container of a service."""
         return self.containers(service)[0]

@@ -1,6 +1,6 @@
 """Load from inside the project's network, as JSON; run by Stack.client, standard library only.
 
-load.py watch HOST SECONDS          slow requests in flight, and what fresh connections see meanwhile
+load.py watch HOST SECONDS          slow requests in flight, and what fresh connections see then
 load.py balance REQUESTS NAME…      requests over those of the replicas whose /readyz says 200
 """
 
@@ -128,5 +128,6 @@ async def balance(requests: str, *names: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    modes = {"watch": watch, "balance": balance}
-    print(json.dumps(asyncio.run(modes[sys.argv[1]](*sys.argv[2:]))))
+    mode, *arguments = sys.argv[1:]
+    load = watch(*arguments) if mode == "watch" else balance(*arguments)
+    print(json.dumps(asyncio.run(load)))

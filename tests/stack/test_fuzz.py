@@ -10,7 +10,7 @@ import contextlib
 import random
 import socket
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote_from_bytes, urlencode, urlsplit
 
 import pytest
@@ -92,7 +92,7 @@ class Wire:
 def http(
     method: str = "GET",
     path: str | bytes = "/",
-    headers: dict[str, str | bytes] | None = None,
+    headers: Mapping[str, str | bytes] | Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> bytes:
     """Return a request; what is given is sent as it is."""
@@ -278,7 +278,7 @@ def _noise(chance: random.Random) -> Iterator[tuple[bytes, bool]]:
             headers[name] = chance.choice([word(60), quote_from_bytes(junk(40)), word(900)])
         if chance.random() < 0.2:
             headers["Cookie"] = f"sessionid={word(40)}; csrftoken={word(32)}"
-        path: str | bytes = chance.choice(PATHS)
+        path = chance.choice(PATHS)
         if chance.random() < 0.5:
             path = f"{path}{quote_from_bytes(junk(60))}?{quote_from_bytes(junk(60))}"
         method = chance.choice(["GET"] * 8 + ["HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"])

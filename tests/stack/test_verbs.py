@@ -27,8 +27,8 @@ ENVIRONMENT = {
     "RUNTIME": "docker",
     "COMPOSE_PROJECT_NAME": PROJECT,
     "WEB_PORT": str(WEB_PORT),
-    "POSTGRES_PORT": str(WEB_PORT + 1),
-    "REDIS_PORT": str(WEB_PORT + 2),
+    "POSTGRES_PORT": str(WEB_PORT + 10),
+    "REDIS_PORT": str(WEB_PORT + 11),
 }
 ADMIN = ("admin@example.com", "admin")
 
@@ -252,6 +252,22 @@ def test_prodlike_image_holds_no_debug_package() -> None:
     assert {"django", "gunicorn", "psycopg-c"} <= packages
     debug = {"django-debug-toolbar", "django-browser-reload", "django-watchfiles"}
     assert not packages & (debug | {"pytest", "ruff", "uv", "pip"})
+
+
+def test_replicas_share_sessions(clone: Path, browser: Browser) -> None:
+    done = run(clone, "make", "up-prodlike", "REPLICAS=2")
+    assert done.returncode == 0
+    other = Browser(f"http://localhost:{WEB_PORT + 1}")
+    assert other.base in done.stdout
+    other.cookies = dict(browser.cookies)
+    assert signed_in(other)
+    assert len(container("web").split()) == 2
+    assert run(clone, "make", "up-prodlike").returncode == 0
+    assert len(container("web").split()) == 1
+    assert signed_in(browser)
+    wrong = run(clone, "make", "up-prodlike", "REPLICAS=some")
+    assert wrong.returncode != 0
+    assert "REPLICAS=3" in wrong.stderr
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])

@@ -1,4 +1,4 @@
-"""The site with one slow address more: /slow/SECONDS. Mounted by the drain tests, in no image."""
+"""The site with /slow/SECONDS and /fail. Mounted by tests, in no image."""
 
 import asyncio
 
@@ -9,6 +9,8 @@ from config.asgi import application as site
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """Answer /slow/SECONDS after that many seconds, or pass on to the site."""
+    if scope["type"] == "http" and scope["path"] == "/fail":
+        raise RuntimeError("failed on purpose")
     if scope["type"] != "http" or not scope["path"].startswith("/slow/"):
         await site(scope, receive, send)
         return

@@ -1,0 +1,110 @@
+"""What the ecs target writes: one JSON object a line, on stdout, and never a secret."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.stack.engine import HERE, Container, Stack, run, wait_for
+
+IDLE_TIMEOUT = 60  # seconds, an Application Load Balancer's default
+
+
+def test_every_line_is_json_on_stdout(web: Container) -> None:
+    web.browser().get("/no-such-page/?password=unseen", X_Request_ID="asked-for-1")
+    records = web.records()
+    assert run("docker", "logs", web.id).stderr == ""
+    for record in records:
+        assert {"timestamp", "level", "logger", "message"} <= record.keys()
+    assert any(record["logger"].startswith("gunicorn") for record in records)
+    (access,) = (
+        row for row in records if row.get("path") == "/no-such-page/" and row["logger"] == "access"
+    )
+    assert access["request_id"] == "asked-for-1"
+    assert (access["method"], access["status"]) == ("GET", 404)
+    assert access["duration_ms"] > 0
+    assert access["client"]
+    assert "unseen" not in web.logs()
+
+
+def test_a_request_has_an_id_whoever_gave_it(web: Container) -> None:
+    browser = web.browser()
+    trace = "Root=1-67891233-abcdef012345678912345678"
+    assert browser.get("/", X_Amzn_Trace_Id=trace).headers["x-request-id"] == trace
+    made = browser.get("/", X_Request_ID="two words\tor an attack").headers["x-request-id"]
+    assert len(made) == 32
+
+
+def test_probes_are_not_logged(web: Container) -> None:
+    for path in ("/livez", "/readyz"):
+        assert web.browser().get(path).status == 200
+    assert not [row for row in web.records() if row.get("path") in ("/livez", "/readyz")]
+
+
+def test_a_traceback_is_one_line(stack: Stack) -> None:
+    container = stack.start(
+        *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "slow:application"),
+        env={"PYTHONPATH": "/app/src:/tests"},
+        options=("--volume", f"{HERE}/apps:/tests:ro"),
+    )
+    try:
+        container.wait_ready(60)
+        assert container.browser().get("/fail").status == 500
+        wait_for(lambda: "failed on purpose" in container.logs(), 5)
+        (record,) = (row for row in container.records() if "failed on purpose" in json.dumps(row))
+        assert record["level"] == "error"
+        assert "Traceback" in record["exception"]
+    finally:
+        container.remove()
+
+
+def test_more_connections_than_postgres_allows_are_warned_of_once(stack: Stack) -> None:
+    container = stack.start(env={"REPLICAS": "50"})
+    try:
+        container.wait_ready(60)
+        wait_for(lambda: "max_connections" in container.logs(), 10)
+        (record,) = (row for row in container.records() if "max_connections" in row["message"])
+        assert record["level"] == "warning"
+        # replicas x workers x (pool + 1)
+        assert "= 900, but max_connections 100" in record["message"]
+    finally:
+        container.remove()
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [("postgres://methodhub:{}-wrong@postgres:5432/methodhub", 0), ("postgres://x:{}/#@y/z", 78)],
+    ids=["refused", "malformed"],
+)
+def test_a_wrong_password_is_not_logged_either(stack: Stack, url: str, status: int) -> None:
+    """What these containers say is judged with the rest, at the end."""
+    secret = stack.canaries["DATABASE_URL"]
+    container = stack.start(service="migrate", env={"DATABASE_URL": url.format(secret)})
+    try:
+        ended = int(run("docker", "wait", container.id).stdout)
+        assert ended == status if status else ended != 0
+        assert container.logs()
+        assert secret not in container.logs()
+    finally:
+        container.remove()
+
+
+@pytest.mark.last
+def test_a_connection_outlives_the_balancers_idle_timeout(stack: Stack, web: Container) -> None:
+    """Or the balancer would now and then send a request into a connection that is being closed."""
+    time.sleep(max(0, stack.idle_since + IDLE_TIMEOUT + 2 - time.monotonic()))
+    stack.idle.request("GET", "/livez")
+    assert stack.idle.getresponse().status == 200
+
+
+@pytest.mark.last
+def test_no_secret_is_in_any_log(stack: Stack) -> None:
+    """Of all containers of this run, those of broken environments and dead services included."""
+    files = stack.keep_logs()
+    assert len(files) > 3
+    for file in files:
+        text = file.read_text()
+        for name, canary in stack.canaries.items():
+            assert canary not in text, f"{name} in {file.name}"

@@ -1,0 +1,52 @@
+"""Behind a load balancer that ends TLS, as TLS_IN_FRONT says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.engine import Browser, Container, Stack
+
+
+@pytest.fixture(scope="module")
+def behind_tls(stack: Stack) -> Iterator[Container]:
+    """A container with TLS_IN_FRONT and one trusted proxy, as a task behind a load balancer."""
+    stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
+    container = stack.start(env={"TLS_IN_FRONT": "true", "TRUSTED_PROXY_COUNT": "1"})
+    yield container.wait_ready(60)
+    container.remove()
+
+
+def test_http_is_sent_to_https_and_probes_are_not(behind_tls: Container) -> None:
+    plain = behind_tls.browser()
+    answer = plain.get("/admin/login/")
+    assert answer.status == 301
+    assert answer.headers["location"].startswith("https://")
+    # The balancer's probe: plain HTTP, and the task's address as Host.
+    for path in ("/livez", "/readyz"):
+        assert plain.get(path, Host="10.0.3.7:8000").status == 200
+    assert behind_tls.browser(X_Forwarded_Proto="https").get("/", Host="10.0.3.7").status == 400
+
+
+def test_signing_in_over_https(behind_tls: Container, stack: Stack) -> None:
+    origin = behind_tls.url.replace("http://", "https://")
+    browser = Browser(behind_tls.url, {"X-Forwarded-Proto": "https", "Origin": origin})
+    browser.headers["Referer"] = f"{origin}/admin/login/"
+    answer = browser.login("admin@example.com", stack.canaries["DJANGO_SUPERUSER_PASSWORD"])
+    assert answer.status == 302
+    assert "Secure" in answer.headers["set-cookie"]
+    assert "max-age=" in answer.headers["strict-transport-security"]
+    assert browser.get("/admin/").status == 200
+
+    foreign = Browser(
+        behind_tls.url, {"X-Forwarded-Proto": "https", "Origin": "https://evil.example"}
+    )
+    assert foreign.login("admin@example.com", "any").status == 403
+
+
+def test_the_client_is_who_the_balancer_saw(behind_tls: Container) -> None:
+    browser = behind_tls.browser(X_Forwarded_Proto="https")
+    browser.get("/who", X_Forwarded_For="1.1.1.1, 203.0.113.9")
+    record = next(row for row in behind_tls.records() if row.get("path") == "/who")
+    assert record["client"] == "203.0.113.9"
