@@ -146,7 +146,7 @@ parity: env/secrets.env
 	@$(RUNNING) $(SERVICES)
 	@sh scripts/parity
 
-lint:
+lint: env/secrets.env
 	@$(DEV) build --quiet web
 	@$(TOOLS) sh scripts/lint
 	@sh scripts/lint-compose

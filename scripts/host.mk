@@ -91,7 +91,7 @@ env:
 parity:
 	@echo "parity compares two images; here is one set of packages for both targets. Start Docker and try again." >&2; exit 1
 
-lint:
+lint: env/secrets.env
 	@$(HOST) tool sh scripts/lint
 	@if docker compose version >/dev/null 2>&1; then sh scripts/lint-compose; else echo "Not checked: the Compose layerings, which need docker compose."; fi
 
