@@ -337,6 +337,19 @@ def test_dump_and_load(clone: Path, tmp_path: Path) -> None:
     assert "Ada" in names(clone)
 
 
+def test_a_volume_with_another_password_is_told_of(clone: Path) -> None:
+    services = clone / "env" / "backing-services.env"
+    before = services.read_text()
+    services.write_text(before.replace("methodhub-local@", "another@"))
+    done = run(clone, "make", "up")
+    services.write_text(before)
+    assert done.returncode != 0
+    assert "password" in done.stdout + done.stderr
+    assert "make reset" in done.stdout + done.stderr
+    assert "another@" not in done.stdout + done.stderr
+    assert run(clone, "make", "up").returncode == 0
+
+
 def test_test_runs_one_file(clone: Path) -> None:
     done = run(clone, "make", "test", "T=tests/home/test_home.py")
     assert done.returncode == 0
@@ -353,3 +366,21 @@ def test_reset_asks_first(clone: Path) -> None:
 def test_down_stops_everything(clone: Path) -> None:
     assert run(clone, "make", "down").returncode == 0
     assert [container(service) for service in ("web", "postgres", "redis")] == ["", "", ""]
+
+
+def test_a_volume_of_another_major_is_told_of(clone: Path) -> None:
+    volume = (
+        "docker",
+        "run",
+        "--rm",
+        "--volume",
+        f"{PROJECT}_postgres-data:/v",
+        "redis:8",
+        "sh",
+        "-c",
+    )
+    engine.run(*volume, "rm -r /v/18 && mkdir -p /v/17/docker && echo 17 >/v/17/docker/PG_VERSION")
+    done = run(clone, "make", "up")
+    assert done.returncode != 0
+    assert "PostgreSQL 17" in done.stdout + done.stderr
+    assert "make reset" in done.stdout + done.stderr
