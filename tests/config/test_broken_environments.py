@@ -1,7 +1,7 @@
 """The catalogue of broken environments: variables and files.
 
 Each must end with status 78 and one row that names the variable, what is wrong and what would be
-right. What is broken outside the environment is in tests/stack/test_doctor.py.
+right. What is broken outside the environment is in tests/doctor/.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def _both(*changes: Callable[[Clone], None]) -> Callable[[Clone], None]:
     return change
 
 
-NO_HOST = "dial tcp: lookup registry-1.docker.io: no such host"
+NO_HOST = "dial tcp: lookup registry.example: no such host"
 CERTIFICATE = "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))"
 
 # name: (what is broken, what the sentence says, what the command says)
