@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 # Every difference there may be, with its reason: section, key (* and ? match, [ ] are plain).
+FACTS = "parity: "  # what parity_dump.py's line begins with
 TOOLS = "dev tools, in the dev image only"
 EXPECTED = (
     ("system", "user", "dev writes to the mount as the host's user; a task's user is a number"),
@@ -21,6 +22,7 @@ EXPECTED = (
     ("environment", "TARGET", "what this compares"),
     ("environment", "DEBUG (only in dev)", "debug pages are for developers"),
     ("environment", "LOG_FORMAT (only in dev)", "text for people; JSON for log collectors"),
+    ("environment", "REPLICAS (only in ecs)", "how many make up-prodlike starts; dev has one"),
     ("environment", "SITE_URL (only in dev)", "runserver prints it"),
     ("environment", "DJANGO_SUPERUSER_* (only in dev)", "the login that make up prints"),
     ("settings", "DEBUG", "debug pages are for developers"),
@@ -122,7 +124,9 @@ def short(value: str | None) -> str:
 
 def main() -> int:
     """Print the table and return the exit status."""
-    dev, ecs = (json.loads(line) for line in sys.stdin.read().splitlines())
+    # Between the facts may stand what the targets log.
+    found = [line.removeprefix(FACTS) for line in sys.stdin if line.startswith(FACTS)]
+    dev, ecs = (json.loads(line) for line in found)
     unexpected = 0
     print("dev / ecs")
     for section in dev:

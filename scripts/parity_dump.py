@@ -135,7 +135,9 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
     print(
-        json.dumps(
+        # For parity_compare.py, among what the target logs.
+        "parity: "
+        + json.dumps(
             {
                 "system": {
                     "Python": platform.python_version(),

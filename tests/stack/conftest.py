@@ -21,12 +21,11 @@ def images() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def stack(images: Stack) -> Iterator[Stack]:
+def stack(images: Stack) -> Stack:
     """The ecs stack, up and ready. A test that breaks a part of it mends it again."""
     images.up()
-    images.open_idle_connection()
-    yield images
-    images.idle.close()
+    images.watch_idle_connection()
+    return images
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import http.cookiejar
@@ -9,6 +10,7 @@ import json
 import os
 import secrets
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -24,6 +26,8 @@ LAYERS = {
     "dev": ["compose.base.yml", "compose.dev.yml", "tests/stack/compose.stack.yml"],
     "ecs": ["compose.base.yml", "compose.ecs-local.yml", "tests/stack/compose.stack.yml"],
 }
+# Seconds; an Application Load Balancer's default.
+IDLE_TIMEOUT = 60
 # Never the developer's own project; fixed, so that a run that was killed is cleared by the next.
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-stack"
 SECRETS = (
@@ -247,13 +251,25 @@ class Stack:
         """Start PostgreSQL and Redis, migrate, and start web."""
         self.compose("up", "--detach", "--wait", "--quiet-pull")
 
-    def open_idle_connection(self) -> None:
-        """Open a connection to web that test_logs.py uses again much later."""
+    def watch_idle_connection(self) -> None:
+        """Ask twice over one connection, a balancer's idle timeout apart, while the tests run."""
         address = urllib.parse.urlsplit(self.container("web").url)
-        self.idle = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
-        self.idle.request("GET", "/livez")
-        self.idle.getresponse().read()
-        self.idle_since = time.monotonic()
+        self.idle_statuses: list[int] = []
+
+        def ask_twice() -> None:
+            connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
+            # The run may be over, and the stack gone, before the second.
+            gone = contextlib.suppress(OSError, http.client.HTTPException)
+            with contextlib.closing(connection), gone:
+                for pause in (0, IDLE_TIMEOUT + 2):
+                    time.sleep(pause)
+                    connection.request("GET", "/livez")
+                    answer = connection.getresponse()
+                    answer.read()
+                    self.idle_statuses.append(answer.status)
+
+        self.idle = threading.Thread(target=ask_twice, daemon=True)
+        self.idle.start()
 
     def container(self, service: str) -> Container:
         """Return the running container of a service."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from tests.stack.engine import Container
+from tests.stack.engine import Container, Stack
 
 # Every directory of the file system that the user may write to.
 WRITABLE = """
@@ -86,8 +86,12 @@ def test_limits_are_those_of_a_small_task(web: Container) -> None:
     assert files.split() == [os.environ["NOFILE"]] * 2
 
 
-def test_boot_log_has_neither_warning_nor_error(web: Container) -> None:
-    boot = web.records()
+def test_boot_log_has_neither_warning_nor_error(stack: Stack) -> None:
+    container = stack.start()
+    try:
+        boot = container.wait_ready(60).records()
+    finally:
+        container.remove()
     started = [row["message"] for row in boot if "Application startup complete" in row["message"]]
     assert len(started) == 2
     assert {row["level"] for row in boot} == {"info"}
