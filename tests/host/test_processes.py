@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from dotenv import dotenv_values
 
+from scripts.host import unprivileged
 from tests.host.clone import ROOT, SERVICES, Clone
 from tests.host.conftest import MakeClone
 
@@ -32,8 +33,9 @@ def clone(make_clone: MakeClone) -> Clone:
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with the project."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    """A process that has nothing to do with the project, of the user that PostgreSQL runs as."""
+    user = unprivileged.USER if os.geteuid() == 0 else None
+    process = subprocess.Popen(["sleep", "600"], user=user)
     yield process
     process.kill()
     process.wait()
