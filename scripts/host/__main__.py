@@ -421,7 +421,12 @@ def forget_doubtful_data() -> None:
 def tool(*words: str) -> int:
     """Run a program with the virtual environment's programs, and the settings mypy asks for."""
     ports = {name: wanted_port(name) for name in NAMES}
-    return call(list(words), {**os.environ, **environment.app("dev", 8000, ports)}, ROOT)
+    # As in the set-up, uv writes nothing outside the clone.
+    cache = {
+        "UV_CACHE_DIR": str(LOCAL / "cache/uv"),
+        "UV_PYTHON_INSTALL_DIR": str(LOCAL / "cache/python"),
+    }
+    return call(list(words), {**os.environ, **environment.app("dev", 8000, ports), **cache}, ROOT)
 
 
 VERBS = {
