@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+import tempfile
 
 from asgiref.typing import (
     ASGI3Application,
@@ -59,6 +60,8 @@ class Unavailable:
     def __init__(self, app: ASGI3Application) -> None:
         """Wrap ``app``."""
         self.app = app
+        # Python looks for the place by writing there, once: with /tmp full it would find none.
+        tempfile.gettempdir()
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable

@@ -69,6 +69,11 @@ def test_only_tmp_and_shared_memory_can_be_written(web: Container) -> None:
     assert not [path for path in writable if not f"{path}/".startswith(ALLOWED)]
 
 
+def test_the_root_file_system_is_read_only(web: Container) -> None:
+    root = next(line for line in web.exec("cat", "/proc/mounts").splitlines() if " / " in line)
+    assert "ro" in root.split()[3].split(",")
+
+
 def test_limits_are_those_of_a_small_task(web: Container) -> None:
     def limit(name: str) -> str:
         return web.exec("cat", f"/sys/fs/cgroup/{name}").strip()

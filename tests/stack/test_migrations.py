@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import collections
+import functools
 import re
+import subprocess
 
-from tests.stack.engine import Stack, run
+from tests.stack.engine import Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 AT_ONCE = 4
+# That of src/config/management/commands/migrate.py.
+LOCK = int.from_bytes(b"migrate")
+
+
+def waits(migrate: Container) -> bool:
+    """Return whether a container says that it waits for another."""
+    return "Another migrate is running" in migrate.logs()
 
 
 def test_each_migration_is_applied_once(stack: Stack) -> None:
@@ -16,8 +25,18 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
     sql = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-")
     postgres.exec(*sql, "CREATE DATABASE migrated_at_once")
     url = f"postgres://methodhub:{stack.canaries['DATABASE_URL']}@postgres:5432/migrated_at_once"
+    # Containers start one after the other: whoever holds the lock meanwhile lets none begin.
+    hold = f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)"
+    psql = ("docker", "exec", postgres.id, "sh", "-c", 'psql "$0" -c "$1"', url, hold)
+    holder = subprocess.Popen(psql, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    held = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    wait_for(lambda: postgres.exec(*sql, f"SELECT count(*) {held}").strip() == "1", 10)
     containers = [stack.start(service="migrate", env={"DATABASE_URL": url}) for _ in range(AT_ONCE)]
     try:
+        for one in containers:
+            wait_for(functools.partial(waits, one), 30)
+        postgres.exec(*sql, f"SELECT pg_terminate_backend(pid) {held}")
+        holder.wait()
         assert [run("docker", "wait", one.id).stdout.strip() for one in containers] == ["0"] * 4
         logs = [one.logs() for one in containers]
     finally:
