@@ -90,6 +90,12 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_URL",
         ["%23", URL_FORM],
     ),
+    "database password with nearly everything": (
+        {"DATABASE_URL": f"postgres://app:1@2/3?{CANARY}@h/app"},
+        [],
+        "DATABASE_URL",
+        ["%3F", URL_FORM],
+    ),
     "database without a name": (
         {"DATABASE_URL": f"postgres://app:{CANARY}@h/"},
         [],

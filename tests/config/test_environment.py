@@ -404,6 +404,15 @@ def test_env_says_where_values_come_from_but_never_a_secret(tmp_path: Path) -> N
     assert CANARY not in done.stdout
 
 
+def test_env_lists_every_variable_when_nothing_else_starts() -> None:
+    done = _run([*MANAGE, "env"], EIGHT)
+    assert done.returncode == EX_CONFIG
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert set(CONTRACT) <= set(lines)
+    assert lines["LOG_LEVEL"][1] == "wrong"
+    assert CANARY not in done.stdout
+
+
 @pytest.mark.usefixtures("sound")
 def test_env_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("env", "--json")
