@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from tests.stack.engine import PROJECT, run
 
 IMAGE = f"{PROJECT}-trusts-nobody"
-# On such a network nothing answers with a certificate that the base image knows.
-DOCKERFILE = """
+# On such a network nothing answers with a certificate that the base image knows. New every time:
+# a build that once succeeded on the same base would come from the engine's cache.
+DOCKERFILE = f"""
 FROM python:3.13-slim-trixie
-RUN touch /none.pem
+RUN touch /none.pem && echo {uuid.uuid4()} >/new
 ENV SSL_CERT_FILE=/none.pem PIP_CERT=/none.pem
 """
 
