@@ -70,9 +70,11 @@ def pool(env: Environment) -> dict[str, Any]:
         "timeout": env.DATABASE_POOL_TIMEOUT,
         # Who comes when this many wait already is told so at once, instead of holding a thread.
         "max_waiting": 4 * env.DATABASE_POOL_SIZE,
-        # The pool's pauses between attempts double; giving up early keeps them at a second, since
-        # the next request makes the pool try anew.
+        # The pool's pauses between attempts double; giving up early keeps them at a second. Then
+        # the pool must try anew by itself: those who waited in vain still count as waiting, so that
+        # a full queue would turn everybody away, and with nobody let in no attempt would be made.
         "reconnect_timeout": 1.0,
+        "reconnect_failed": ConnectionPool.check,
         "connection_class": type("Connection", (ImpatientConnection,), {"patience": patience}),
         "check": check_connection,
     }

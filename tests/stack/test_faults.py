@@ -21,6 +21,8 @@ RECOVERED_WITHIN = 5.0
 # Readiness looks again every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
 NETWORK = f"{PROJECT}_default"
+# More people than two workers' pools let wait (config/database.py), so that some find them full.
+PEOPLE = 120
 
 
 def started(service: Container) -> None:
@@ -106,6 +108,12 @@ def readiness_notices(web: Container, service: str) -> Answer | None:
     return ready if state == away else None
 
 
+def is_well(signed_in: Browser) -> bool:
+    """Return whether requests succeed and readiness says so, often enough to meet both workers."""
+    paths = ("/admin/", "/readyz") * 8
+    return all(signed_in.get(path).status == 200 for path in paths)
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.service} {fault.name}")
 def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -> None:
     service = stack.container(fault.service)
@@ -115,7 +123,7 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
 
     fault.breaks(service)
     try:
-        pages = at_once(web, signed_in, 20)
+        pages = at_once(web, signed_in, PEOPLE)
         ready, _ = wait_for(lambda: readiness_notices(web, fault.service), NOTICED_WITHIN)
         as_json = signed_in.get("/admin/", timeout=20, Accept="application/json")
     finally:
@@ -131,7 +139,7 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
         assert as_json.json() == {"error": "The service is unavailable for a moment"}
         assert "canary" not in pages[0].body + as_json.body
 
-    wait_for(lambda: signed_in.get("/admin/").status == 200, 30)
+    wait_for(lambda: is_well(signed_in), 30)
     seconds = time.monotonic() - mended
     worst = max(page.seconds for page in pages)
     statuses = ", ".join(map(str, sorted({page.status for page in pages})))
@@ -142,7 +150,6 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
     )
     assert seconds < RECOVERED_WITHIN
     wait_for(lambda: web.browser().get("/readyz").json()["redis"] == "up", 10)
-    assert web.browser().get("/readyz").status == 200
     assert row in signed_in.get("/admin/auth/group/").body
     assert web.restarts() == 0
 

@@ -99,4 +99,4 @@ def test_boot_log_has_neither_warning_nor_error(stack: Stack) -> None:
         container.remove()
     started = [row["message"] for row in boot if "Application startup complete" in row["message"]]
     assert len(started) == 2
-    assert {row["level"] for row in boot} == {"info"}
+    assert [row for row in boot if row["level"] != "info"] == []
