@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import django
-from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 
 SRC = Path(__file__).resolve().parent.parent
 # Exit statuses of the process that serves. The first is Django's own.
@@ -88,7 +87,6 @@ def sources() -> dict[Path, int]:
 def _serve(main: Callable[[], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ[DJANGO_AUTORELOAD_ENV] = "true"
     try:
         # Django would go on without any app, and wait for the file that it holds guilty.
         django.setup()

@@ -312,9 +312,7 @@ def test_reading_the_environment_is_recognised(code: str) -> None:
 def test_only_the_contract_reads_the_environment() -> None:
     files = [*ROOT.glob("src/**/*.py"), ROOT / "docker/gunicorn.conf.py"]
     found = {path for path in files if _reads_environ(ast.parse(path.read_text()))}
-    # The supervisor tells Django's reloader that it is there, as only the environment can.
-    allowed = {"src/config/env.py", "src/config/supervisor.py"}
-    assert {str(path.relative_to(ROOT)) for path in found} <= allowed
+    assert {str(path.relative_to(ROOT)) for path in found} <= {"src/config/env.py"}
 
 
 # -- however Django starts ------------------------------------------------------------------------

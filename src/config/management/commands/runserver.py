@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -49,6 +50,15 @@ class Server:
         uvicorn.Server(config).run(sockets=[self.socket])
 
 
+def reloader() -> autoreload.BaseReloader:
+    """Return what watches the sources for changes."""
+    if not settings.DEV_TOOLS:
+        return autoreload.get_reloader()
+    from config.dev_tools import SourceReloader
+
+    return SourceReloader()
+
+
 class Command(RunserverCommand):
     """Serve ASGI with uvicorn, under Django's reloader."""
 
@@ -62,12 +72,15 @@ class Command(RunserverCommand):
 
     def run(self, **options: Any) -> None:
         """Serve, and let nothing hold up a reload or a stop."""
-        if settings.DEV_TOOLS:
-            from config.dev_tools import SourceReloader
-
-            autoreload.get_reloader = SourceReloader
         try:
-            super().run(**options)
+            if options["use_reloader"]:
+                # Without Django's own parent process: the supervisor is that.
+                signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+                autoreload.start_django(reloader(), self.inner_run, **options)
+            else:
+                super().run(**options)
+        except KeyboardInterrupt:
+            os._exit(0)
         except SystemExit as error:
             # The interpreter's own exit would wait for the threads of requests under way.
             sys.stdout.flush()
