@@ -195,14 +195,6 @@ def manage_py(*words: str) -> list[str]:
     return [sys.executable, "manage.py", *words]
 
 
-def several(*verbs: str) -> list[str]:
-    """Return the command line of several verbs of manage.py in one process: one start-up."""
-    run = (
-        "import sys, django.core.management as m; [m.execute_from_command_line(['manage.py', verb])"
-    )
-    return [sys.executable, "-c", f"{run} for verb in sys.argv[1:]]", *verbs]
-
-
 def up(target: str) -> None:
     """Start the backing services, migrate, start web and say how to reach it."""
     stack = DEVELOPMENT
@@ -215,7 +207,9 @@ def up(target: str) -> None:
         if target == "ecs":
             stack.web.stop()
             checked(manage_py("collectstatic", "--noinput", "--clear", "--verbosity=0"), environ)
-        checked(several("migrate", *(["ensure_superuser"] if target == "dev" else [])), environ)
+        checked(manage_py("migrate"), environ)
+        if target == "dev":
+            checked(manage_py("ensure_superuser"), environ)
         if is_wanted(stack.web, task):
             start(stack.web, task)
     subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)

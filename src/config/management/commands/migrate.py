@@ -7,8 +7,6 @@ from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as MigrateCommand
 from django.db import connections
 
-from config.database import without_limits
-
 # Any number will do, as long as every release takes the same: "migrate" in ASCII, 56 bits.
 ADVISORY_LOCK = int.from_bytes(b"migrate")
 
@@ -27,10 +25,6 @@ class Command(MigrateCommand):
         Raises CommandError when PostgreSQL cannot be reached.
         """
         connection = connections[options["database"]]
-        settings = connection.settings_dict
-        of_requests = settings["OPTIONS"]
-        # A migration may build an index for an hour, and needs one connection, not a pool.
-        settings["OPTIONS"] = without_limits(of_requests)
         try:
             with psycopg.connect(**connection.get_connection_params(), autocommit=True) as lock:
                 cursor = lock.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
@@ -40,6 +34,3 @@ class Command(MigrateCommand):
                 return super().handle(*args, **options)
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
-        finally:
-            connection.close()
-            settings["OPTIONS"] = of_requests
