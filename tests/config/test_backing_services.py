@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 
 from accounts.models import User
 
@@ -27,6 +28,20 @@ def test_cache_keeps_what_it_is_given() -> None:
 def test_cache_forgets_instead_of_failing_without_redis() -> None:
     cache.set("key", "value")
     assert cache.get("key", "nothing") == "nothing"
+
+
+def test_a_silent_redis_is_waited_for_once() -> None:
+    """One that accepts and never answers costs its timeout: not at every operation of a page."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        with override_settings(
+            CACHES={"default": django_settings.CACHES["default"] | {"LOCATION": url}}
+        ):
+            assert [cache.get("key", "nothing") for _ in range(5)] == ["nothing"] * 5
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_session_is_in_redis_and_in_postgresql(admin_client: Client) -> None:
