@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, LiteralString
@@ -15,8 +14,8 @@ import psycopg
 from dotenv import dotenv_values
 
 from scripts.host.services import free_port
+from tests.project_copy import ROOT, copy_project
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("postgres", "redis", "web")
 
 
@@ -27,17 +26,7 @@ class Clone:
         """Copy the files. The virtual environment is borrowed, which saves a minute of network."""
         self.folder = folder
         self.port = {service: free_port() for service in SERVICES}
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).exists():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
+        copy_project(folder)
         if with_venv:
             (folder / ".local").mkdir()
             (folder / ".local/venv").symlink_to((ROOT / ".local/venv").resolve())

@@ -15,8 +15,9 @@ import pytest
 from dotenv import dotenv_values
 
 from scripts.host import unprivileged
-from tests.host.clone import ROOT, SERVICES, Clone
+from tests.host.clone import SERVICES, Clone
 from tests.host.conftest import MakeClone
+from tests.project_copy import ROOT
 
 RUNNING = dict.fromkeys(SERVICES, "running")
 KEPT = "SELECT count(*) FROM kept"

@@ -7,64 +7,26 @@ last one ended. Engines that this machine has not are in tests/doctor.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.stack import engine
-from tests.stack.engine import ROOT
+from tests.stack.clone import Clone
 
 PROJECT = f"{engine.PROJECT}-doctor"
 WEB_PORT = 8730
-ENVIRONMENT = {
-    # Without what a make around the tests hands down.
-    **{
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("MAKE", "MFLAGS", "HOST_")) and key not in ("ARGS", "T")
-    },
-    "RUNTIME": "docker",
-    "COMPOSE_PROJECT_NAME": PROJECT,
-    "WEB_PORT": str(WEB_PORT),
-    "POSTGRES_PORT": str(WEB_PORT + 10),
-    "REDIS_PORT": str(WEB_PORT + 11),
-}
 
 
-class Clone:
-    """A copy of the project, and its verbs."""
+class Patient(Clone):
+    """A clone, and what its doctor says."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take the copy in ``folder``."""
-        self.folder = folder
-
-    def run(self, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the copy; its output is shown when the test fails."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=ENVIRONMENT | environ,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        print(f"$ {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        return done
-
-    def replace(self, name: str, old: str, new: str) -> None:
-        """Change a file of the copy."""
-        file = self.folder / name
-        file.write_text(file.read_text().replace(old, new))
-
-    def wrong(self, **environ: str) -> dict[str, str]:
+    def wrong(self, **choices: str) -> dict[str, str]:
         """Return what the doctor finds wrong, and the remedy, by check."""
-        rows = json.loads(self.run("make", "--silent", "doctor", JSON="1", **environ).stdout)
+        chosen = [f"{name}={value}" for name, value in choices.items()]
+        rows = json.loads(self.run("make", "--silent", "doctor", "JSON=1", *chosen).stdout)
         found: dict[str, str] = {}
         for row in rows:
             if row["status"] == "bad":
@@ -72,33 +34,18 @@ class Clone:
                 found[row["check"]] = found.get(row["check"], "") + said
         return found
 
-    def sql(self, statement: str) -> str:
-        """Run SQL as the app's role, over the network, and return what it prints."""
-        query = 'exec psql -qtA "$DATABASE_URL" -c "$0"'
-        command = ("exec", "-T", "postgres", "sh", "-c", query, statement)
-        return self.run("sh", "scripts/compose", "dev", *command).stdout.strip()
-
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """Copy what git would have in a fresh clone, and start it; afterwards delete it all."""
-    folder = tmp_path_factory.mktemp("patient") / "methodhub"
-    listed = engine.run(
-        *("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    clone = Clone(folder)
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
+    """Start a fresh clone; afterwards delete it all."""
+    clone = Patient(tmp_path_factory.mktemp("patient") / "methodhub", PROJECT, WEB_PORT)
     assert clone.run("make", "up").returncode == 0
     yield clone
-    clone.run("make", "reset", "FORCE=1")
+    clone.remove()
     engine.run("docker", "volume", "rm", "--force", f"{PROJECT}-17_postgres-data")
-    engine.run("docker", "rmi", "--force", f"{PROJECT}-dev", f"{PROJECT}-ecs")
 
 
-def test_all_is_well(clone: Clone) -> None:
+def test_all_is_well(clone: Patient) -> None:
     done = clone.run("make", "doctor")
     assert done.returncode == 0
     assert "All is well." in done.stdout
@@ -113,7 +60,7 @@ def test_all_is_well(clone: Clone) -> None:
         assert sentence in done.stdout
 
 
-def test_pending_migrations(clone: Clone) -> None:
+def test_pending_migrations(clone: Patient) -> None:
     clone.sql("DELETE FROM django_migrations WHERE app = 'sessions'; DROP TABLE django_session")
     clone.run("sh", "scripts/compose", "dev", "restart", "web")
     engine.wait_for(lambda: "make migrate" in clone.wrong().get("migrations", ""), 30)
@@ -121,15 +68,14 @@ def test_pending_migrations(clone: Clone) -> None:
     engine.wait_for(lambda: not clone.wrong(), 30)
 
 
-def test_another_clone_holds_the_name(clone: Clone, tmp_path: Path) -> None:
-    other = Clone(tmp_path / "other")
-    shutil.copytree(clone.folder, other.folder)
+def test_another_clone_holds_the_name(clone: Patient, tmp_path: Path) -> None:
+    other = Patient(tmp_path / "other", PROJECT, WEB_PORT)
     found = other.wrong()["clone"]
     assert str(clone.folder) in found
     assert "COMPOSE_PROJECT_NAME=" in found
 
 
-def test_port_of_a_stranger(clone: Clone) -> None:
+def test_port_of_a_stranger(clone: Patient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         found = clone.wrong(REDIS_PORT=port)["ports"]
@@ -139,7 +85,7 @@ def test_port_of_a_stranger(clone: Clone) -> None:
     assert "make up REDIS_PORT=" in done.stderr
 
 
-def test_up_shows_the_table_of_a_refused_environment(clone: Clone) -> None:
+def test_up_shows_the_table_of_a_refused_environment(clone: Patient) -> None:
     """Compose alone says no more than that migrate did not complete."""
     file = clone.folder / "env/dev.env"
     sound = file.read_text()
@@ -157,30 +103,33 @@ def test_up_shows_the_table_of_a_refused_environment(clone: Clone) -> None:
     assert clone.run("make", "up").returncode == 0
 
 
-def test_the_remedy_for_another_password_keeps_the_data(clone: Clone) -> None:
+def take_remedy(clone: Patient, said: str) -> None:
+    """Do what `make up` said would help, and see that it does."""
+    remedy = said.split("Try: ")[1].splitlines()[0]
+    assert clone.run("sh", "-c", remedy).returncode == 0
+    assert clone.run("make", "up").returncode == 0
+
+
+def test_the_remedy_for_another_password_keeps_the_data(clone: Patient) -> None:
     clone.sql("CREATE TABLE kept AS SELECT 42 AS answer")
     clone.replace("env/backing-services.env", "methodhub-local", "methodhub-changed")
     done = clone.run("make", "up")
     assert done.returncode != 0
     assert "made with another password than env/backing-services.env" in done.stderr
-    remedy = done.stderr.split("Try: ")[1].splitlines()[0]
-    assert clone.run("sh", "-c", remedy).returncode == 0
-    assert clone.run("make", "up").returncode == 0
+    take_remedy(clone, done.stderr)
     assert clone.sql("SELECT answer FROM kept") == "42"
 
 
-def test_another_password_shows_also_when_nothing_ran_before(clone: Clone) -> None:
+def test_another_password_shows_also_when_nothing_ran_before(clone: Patient) -> None:
     clone.run("make", "down")
     clone.replace("env/backing-services.env", "methodhub-changed", "methodhub-again")
     done = clone.run("make", "up")
     assert done.returncode != 0
     assert "The volume was made with another password" in done.stderr
-    remedy = done.stderr.split("Try: ")[1].splitlines()[0]
-    assert clone.run("sh", "-c", remedy).returncode == 0
-    assert clone.run("make", "up").returncode == 0
+    take_remedy(clone, done.stderr)
 
 
-def test_volume_of_another_major(clone: Clone) -> None:
+def test_volume_of_another_major(clone: Patient) -> None:
     clone.run("make", "down")
     name = f"{PROJECT}-17"
     make = "mkdir -p /v/17/docker && echo 17 >/v/17/docker/PG_VERSION"

@@ -5,25 +5,18 @@ The tests run in their order: each goes on where the last one ended.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from tests.stack.clone import environment
 from tests.stack.engine import PROJECT as STACK
 from tests.stack.engine import ROOT
 
 PROJECT = f"{STACK}-parity"
-ENVIRONMENT = {
-    **{k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "HOST_"))},
-    "RUNTIME": "docker",
-    "COMPOSE_PROJECT_NAME": PROJECT,
-    # The engine chooses.
-    "WEB_PORT": "0",
-    "POSTGRES_PORT": "0",
-    "REDIS_PORT": "0",
-}
+# The engine chooses the ports.
+ENVIRONMENT = environment(PROJECT, 0)
 SITE_PACKAGES = "/opt/venv/lib/python3*/site-packages"
 # A drift of each kind, in the image alone: quicker than in a copy of the project.
 DRIFT = rf"""
