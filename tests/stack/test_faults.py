@@ -21,8 +21,8 @@ RECOVERED_WITHIN = 5.0
 # Readiness looks again every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
 NETWORK = f"{PROJECT}_default"
-# More people than two workers' pools let wait (config/database.py), so that some find them full.
-PEOPLE = 120
+# More than the pools of two workers let wait (config/database.py), so that some find them full.
+CROWD = 100
 
 
 def started(service: Container) -> None:
@@ -123,7 +123,7 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
 
     fault.breaks(service)
     try:
-        pages = at_once(web, signed_in, PEOPLE)
+        pages = at_once(web, signed_in, 20)
         ready, _ = wait_for(lambda: readiness_notices(web, fault.service), NOTICED_WITHIN)
         as_json = signed_in.get("/admin/", timeout=20, Accept="application/json")
     finally:
@@ -152,6 +152,24 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
     wait_for(lambda: web.browser().get("/readyz").json()["redis"] == "up", 10)
     assert row in signed_in.get("/admin/auth/group/").body
     assert web.restarts() == 0
+
+
+def test_a_crowd_in_an_outage_shuts_nobody_out(
+    stack: Stack, web: Container, signed_in: Browser
+) -> None:
+    postgres = stack.container("postgres")
+    postgres.docker("kill")
+    try:
+        pages = at_once(web, signed_in, CROWD)
+    finally:
+        started(postgres)
+    assert {page.status for page in pages} == {503}
+    _, seconds = wait_for(lambda: is_well(signed_in), RECOVERED_WITHIN)
+    figure(
+        "postgres killed -9",
+        f"{CROWD} pages: 503; /livez 200",
+        f"well again after {seconds:.1f} s",
+    )
 
 
 UPLOAD = (
