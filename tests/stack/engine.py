@@ -207,7 +207,7 @@ class Container:
         """Return its log as JSON objects; raises ValueError where a line is none."""
         return [json.loads(line) for line in self.logs().splitlines()]
 
-    def wait_ready(self, seconds: float = 30) -> Container:
+    def wait_ready(self, seconds: float = 60) -> Container:
         """Wait until it answers /readyz with 200."""
         browser = self.browser()
         wait_for(lambda: browser.get("/readyz", timeout=5).status == 200, seconds)

@@ -18,7 +18,7 @@ def test_clients_that_go_away_take_no_database_connection_with_them(stack: Stack
     """Each lost connection would make the pool one smaller for ever, until no page is served."""
     container = stack.start(env={"DATABASE_POOL_SIZE": str(POOL), "WORKERS": "1"})
     try:
-        container.wait_ready(60)
+        container.wait_ready()
         browser = container.browser()
         stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
         password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]

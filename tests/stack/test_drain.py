@@ -30,7 +30,7 @@ def start(stack: Stack) -> Iterator[Start]:
             options=("--name", f"{PROJECT}-{name}", "--volume", f"{HERE}/apps:/tests:ro"),
         )
         started.append(container)
-        return container.wait_ready(60)
+        return container.wait_ready()
 
     yield start_one
     for container in started:

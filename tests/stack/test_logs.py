@@ -50,7 +50,7 @@ def test_a_traceback_is_one_line(stack: Stack) -> None:
         options=("--volume", f"{HERE}/apps:/tests:ro"),
     )
     try:
-        container.wait_ready(60)
+        container.wait_ready()
         assert container.browser().get("/fail").status == 500
         wait_for(lambda: "failed on purpose" in container.logs(), 5)
         (record,) = (row for row in container.records() if "failed on purpose" in json.dumps(row))
@@ -63,7 +63,7 @@ def test_a_traceback_is_one_line(stack: Stack) -> None:
 def test_more_connections_than_postgres_allows_are_warned_of_once(stack: Stack) -> None:
     container = stack.start(env={"REPLICAS": "50"})
     try:
-        container.wait_ready(60)
+        container.wait_ready()
         wait_for(lambda: "max_connections" in container.logs(), 10)
         (record,) = (row for row in container.records() if "max_connections" in row["message"])
         assert record["level"] == "warning"
