@@ -46,13 +46,14 @@ db-load: ## Load such a file (FILE=…)
 seed: ## Make demonstration users, the same each time (USERS=1000)
 
 ##@ Check
-.PHONY: doctor env parity test test-stack test-host lint format
+.PHONY: doctor env parity test test-stack test-host bench lint format
 doctor: ## Look for what is wrong with this machine or configuration (JSON=1 for machines)
 env: ## Print every variable and where its value comes from (ARGS=--json, ARGS=--write)
 parity: ## Compare the dev and ecs targets; fails on a difference that has no reason
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest)
 test-stack: ## Test the real containers from outside (T=…, ARGS=…)
 test-host: ## Test the runtime without Docker from outside (T=…, ARGS=…)
+bench: ## Measure what people wait for, and write docs/benchmarks/ (ONLY=reload for a part)
 lint: ## Check format, types, shell, Dockerfile, YAML and Compose layerings
 format: ## Format and fix what can be fixed
 

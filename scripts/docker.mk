@@ -130,6 +130,10 @@ test: env/secrets.env
 test-stack: env/secrets.env
 	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack) $(ARGS)
 
+# The same; in a Compose project of its own, from a copy of the work tree.
+bench: env/secrets.env
+	@sh scripts/host-python -m scripts.bench $(ONLY)
+
 test-host:
 	@echo "test-host tests the other runtime: RUNTIME=host make test-host" >&2; exit 1
 

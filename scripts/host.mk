@@ -82,6 +82,9 @@ test-stack:
 test-host:
 	@$(PYTHON_HERE) -m pytest --config-file tests/host/pytest.toml --rootdir . $(or $(T),tests/host) $(ARGS)
 
+bench:
+	@echo "bench measures images and containers, and that needs a Docker engine: start Docker and try again." >&2; exit 1
+
 doctor:
 	@sh scripts/doctor host
 

@@ -1,0 +1,337 @@
+"""What visitors wait for: the ecs target under load, beside other ways to serve the same image."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from scripts.bench.clone import FOLDER, RUNS
+from scripts.bench.cpu import seconds_of
+from scripts.bench.results import Figure, at_least, at_most, ratios
+from tests.stack.engine import PROJECT, ROOT, Container, Stack, run
+
+HERE = ROOT / "scripts/bench"
+WORKERS = 2
+CONNECTIONS = 16
+SECONDS = 4
+# Of all servers alike, in the place of a small Fargate task's half a core.
+CPUS = "2"
+
+PAGE = "/"
+PLAIN = "/plain/"
+# 325 kB, and wrk accepts no compression.
+STATIC = "/static/admin/js/vendor/xregexp/xregexp.js"
+
+# gunicorn as most projects start it, with a log line for each request, as the ecs target has.
+GUNICORN = (
+    *("gunicorn", "--bind", "0.0.0.0:8000", "--workers", str(WORKERS), "--access-logfile", "-"),
+    *("--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--keep-alive", "75"),  # noqa: S108
+)
+# As many threads as the pool has connections.
+GTHREAD = (*GUNICORN, "--threads", "8", "config.wsgi:application")
+PLAIN_UVICORN = (
+    *(*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker"),
+    "bench_plain:application",
+)
+EMAIL, PASSWORD = "bench@example.com", "measured-not-guessed"
+# An ordinary user's session, and one of staff.
+PREPARE = f"""
+import django
+django.setup()
+from django.test import Client
+from accounts.models import User
+for email in ("user@example.com", {EMAIL!r}):
+    user, made = User.objects.get_or_create(email=email)
+    if made:
+        user.is_staff = user.is_superuser = email == {EMAIL!r}
+        user.set_password({PASSWORD!r})
+        user.save()
+    client = Client()
+    client.force_login(user)
+    print(client.cookies["sessionid"].value)
+"""
+# What all processes of gunicorn take: shared pages divided by who shares them, and each in full.
+MEMORY = """
+from pathlib import Path
+found = [0, 0]
+for process in Path("/proc").glob("[0-9]*"):
+    if process.joinpath("cmdline").read_bytes().find(b"gunicorn") < 0:
+        continue
+    for line in process.joinpath("smaps_rollup").read_text().splitlines():
+        name, *rest = line.split()
+        if name in ("Pss:", "Rss:"):
+            found[name == "Rss:"] += int(rest[0]) * 1024
+print(*found)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What wrk found: requests and seconds; the processor seconds of each container meanwhile."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    cpu: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+class Servers:
+    """PostgreSQL and Redis, containers of the ecs image beside them, and wrk in their network."""
+
+    def __init__(self) -> None:
+        """Build, start the backing services and migrate."""
+        self.stack = Stack(FOLDER / "logs")
+        self.stack.compose("up", "--detach", "--wait", "--quiet-pull", "postgres", "redis")
+        self.stack.compose("run", "--rm", "migrate")
+        image = f"{PROJECT}-client"
+        bundle = self.stack.env.get("CA_BUNDLE") or "docker/no-ca-bundle.pem"
+        run(
+            "docker",
+            "build",
+            "--quiet",
+            "--tag",
+            image,
+            "--secret",
+            f"id=ca_bundle,src={bundle}",
+            str(HERE / "client"),
+        )
+        # The label makes it the project's, removed with it.
+        self.client = run(
+            *("docker", "run", "--detach", "--init", "--network", f"{PROJECT}_default"),
+            *("--label", f"com.docker.compose.project={PROJECT}", image),
+        ).stdout.strip()
+        self.session = self.staff = ""
+
+    def serve(self, *command: str, cpus: str = CPUS, **env: str) -> Container:
+        """Start a container of the ecs image with the benchmarks' addresses, and wait for it."""
+        variables = {
+            "PYTHONPATH": "/app/src:/bench",
+            "DJANGO_SETTINGS_MODULE": "bench_settings",
+            "WORKERS": str(WORKERS),
+        }
+        container = self.stack.start(
+            *command,
+            env=variables | env,
+            options=("--volume", f"{HERE}/apps:/bench:ro"),
+        )
+        container.docker("update", "--cpus", cpus)
+        container.wait_ready()
+        if not self.session:
+            self.session, self.staff = container.python(PREPARE).split()
+        return container
+
+    @contextlib.contextmanager
+    def serving(self, *starts: Callable[[], Container]) -> Iterator[list[Container]]:
+        """Start containers; remove them at the end, and what they logged with them."""
+        containers: list[Container] = []
+        try:
+            for begin in starts:
+                containers.append(begin())
+            yield containers
+        finally:
+            for container in containers:
+                container.docker("rm", "--force", "--volumes")
+
+    def load(
+        self,
+        container: Container,
+        path: str,
+        *,
+        seconds: int = SECONDS,
+        connections: int = CONNECTIONS,
+        watched: tuple[Container, ...] = (),
+    ) -> Load:
+        """Load a server from that many connections; raises AssertionError on a failed answer."""
+        self.expect_page(container, path)
+        before = [seconds_of(each.id) for each in watched]
+        wrk = (
+            *("wrk", "--threads", "1", "--connections", str(connections)),
+            *("--duration", f"{seconds}s", "--timeout", "10s", "--latency"),
+            *("--script", "/report.lua", "--header", "Host: localhost"),
+            *("--header", f"Cookie: sessionid={self.session}"),
+            f"http://{container.address}:8000{path}",
+        )
+        said = run("docker", "exec", self.client, *wrk).stdout
+        cpu = [seconds_of(each.id) - was for each, was in zip(watched, before, strict=True)]
+        found: dict[str, Any] = json.loads(said.splitlines()[-1])
+        assert not found["failed"], f"{found['failed']} of {found['requests']} failed at {path}"
+        return Load(found["requests"], found["seconds"], found["p50"], found["p99"], cpu)
+
+    def expect_page(self, container: Container, path: str) -> None:
+        """Raise AssertionError unless the page comes as it should: wrk takes a redirect for one."""
+        answer = container.browser(Cookie=f"sessionid={self.session}").get(path)
+        assert answer.status == 200, f"{path} answers {answer.status}"
+
+    def remove(self) -> None:
+        """Remove everything, images too."""
+        self.stack.remove()
+        run("docker", "rmi", "--force", *(f"{PROJECT}-{n}" for n in ("dev", "ecs", "client")))
+
+
+def _rates(servers: Servers, containers: list[Container], path: str) -> list[list[float]]:
+    """Return each server's requests a second, run by run, the servers taking turns."""
+    for container in containers:
+        servers.load(container, path, seconds=2)
+    rounds = [[servers.load(each, path).rate for each in containers] for _ in range(RUNS)]
+    return [list(column) for column in zip(*rounds, strict=True)]
+
+
+def requests(servers: Servers) -> list[Figure]:
+    """wrk with 16 connections against 2 workers on 2 cores. The page is the home page of somebody
+    who is signed in: the session from Redis, the user from PostgreSQL, a template. Beside the
+    ecs target, from the same image: gunicorn with plain uvicorn workers and no pool, and
+    gunicorn's gthread workers over WSGI with the same pool; all write a line for each request.
+    """
+    with servers.serving(
+        lambda: servers.serve(),
+        lambda: servers.serve(*PLAIN_UVICORN, DJANGO_SETTINGS_MODULE="bench_plain_settings"),
+        lambda: servers.serve(*GTHREAD),
+    ) as containers:
+        ecs, plain, gthread = _rates(servers, containers, PAGE)
+        view, _view_plain, view_gthread = _rates(servers, containers, PLAIN)
+    return [
+        Figure("page: ecs", "req/s", ecs),
+        Figure("page: plain uvicorn, no pool", "req/s", plain),
+        Figure("page: gthread", "req/s", gthread),
+        Figure("page: ecs / plain uvicorn", "×", ratios(ecs, plain), at_least(2.5)),
+        Figure("page: ecs / gthread", "×", ratios(ecs, gthread), at_least(0.9)),
+        Figure("trivial view: ecs", "req/s", view),
+        Figure("trivial view: gthread", "req/s", view_gthread),
+        Figure("trivial view: ecs / gthread", "×", ratios(view, view_gthread), at_least(0.9)),
+    ]
+
+
+def static(servers: Servers) -> list[Figure]:
+    """A file of 325 kB through WhiteNoise, uncompressed; wrk and servers as in *requests*."""
+    with servers.serving(lambda: servers.serve(), lambda: servers.serve(*GTHREAD)) as containers:
+        ecs, gthread = _rates(servers, containers, STATIC)
+    return [
+        Figure("ecs", "req/s", ecs),
+        Figure("gthread", "req/s", gthread),
+        Figure("ecs / gthread", "×", ratios(ecs, gthread), at_least(0.9)),
+    ]
+
+
+def memory(servers: Servers) -> list[Figure]:
+    """The master and 2 workers under load: pages, a trivial view, the sign-in form and static files
+    by turns, looked at ten times while 100,000 requests come. Shared memory counts once (PSS).
+    """
+    total, samples = 0, []
+    with servers.serving(lambda: servers.serve()) as [web]:
+        while total < 100_000:
+            goal = total + 10_000
+            while total < goal:
+                for path in (PAGE, PLAIN, PLAIN, "/admin/login/", STATIC):
+                    total += servers.load(web, path, seconds=2).requests
+            samples.append([int(value) / 1e6 for value in web.python(MEMORY).split()])
+    shared, resident = (list(column) for column in zip(*samples, strict=True))
+    # The last half against the first: single samples come before or after a collection.
+    half = len(shared) // 2
+    growth = ratios(shared[-half:], shared[:half])
+    return [
+        Figure("all processes, PSS", "MB", shared, at_most(200, by="worst")),
+        Figure("all processes, RSS", "MB", resident),
+        Figure("second half / first half", "×", growth, at_most(1.03)),
+    ]
+
+
+def replicas(servers: Servers) -> list[Figure]:
+    """1, 2 and 4 tasks of half a core and 2 workers each on this machine, each loaded from 8
+    connections at once with the home page: what a second of their processor time serves.
+    """
+    rounds = []
+    begin = [lambda: servers.serve(cpus="0.5")] * 4
+    with servers.serving(*begin) as containers:
+        for container in containers:
+            servers.load(container, PAGE, seconds=2)
+        for _ in range(RUNS):
+            rounds.append([_per_cpu_second(servers, containers[:n]) for n in (1, 2, 4)])
+    one, two, four = (list(column) for column in zip(*rounds, strict=True))
+    figures = [
+        Figure(f"{count} replica{'s' if count > 1 else ''}", "requests per CPU s", values)
+        for count, values in ((1, one), (2, two), (4, four))
+    ]
+    for count, values in ((2, two), (4, four)):
+        figures.append(Figure(f"{count} / 1", "×", ratios(values, one), at_least(0.85)))
+    return figures
+
+
+def _per_cpu_second(servers: Servers, containers: list[Container]) -> float:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(len(containers)) as threads:
+        loads = list(
+            threads.map(
+                lambda each: servers.load(each, PAGE, connections=8, watched=(each,)), containers
+            )
+        )
+    return sum(load.requests for load in loads) / sum(load.cpu[0] for load in loads)
+
+
+def growth(servers: Servers) -> list[Figure]:
+    """One client, one request after the other, by turns to servers of the same image whose
+    databases have no users but three, 100,000 and 1,000,000. Signing in hashes a password, which
+    is slow on purpose.
+    """
+    postgres = servers.stack.container("postgres")
+    # Makes the users whose sessions all databases then have.
+    with servers.serving(lambda: servers.serve()):
+        pass
+    sizes = (0, 100_000, 1_000_000)
+    for size in sizes:
+        name = f"users_{size}"
+        _sql(postgres, "postgres", f"DROP DATABASE IF EXISTS {name}")
+        _sql(postgres, "postgres", f"CREATE DATABASE {name} TEMPLATE methodhub OWNER methodhub")
+        _sql(
+            postgres,
+            name,
+            "INSERT INTO accounts_user (email, name, password, is_active, is_staff, is_superuser,"
+            " date_joined) SELECT 'user' || n || '@example.org', 'User ' || n, '!', true, false,"
+            f" false, now() - n * interval '1 minute' FROM generate_series(1, {size}) AS n",
+        )
+        _sql(postgres, name, "VACUUM ANALYZE")
+    url = f"postgres://methodhub:{servers.stack.canaries['DATABASE_URL']}@postgres:5432/"
+    starts = [lambda size=size: servers.serve(DATABASE_URL=f"{url}users_{size}") for size in sizes]
+    times: dict[str, list[list[float]]] = {}
+    with servers.serving(*starts) as containers:
+        for path, what in (("/", "home"), ("/admin/accounts/user/", "admin list of users")):
+            times[what] = [[_get(servers, each, path) for each in containers] for _ in range(24)][
+                4:
+            ]
+        times["sign-in"] = [[_sign_in(each) for each in containers] for _ in range(9)][1:]
+    figures = []
+    for what, rounds in times.items():
+        columns = [list(column) for column in zip(*rounds, strict=True)]
+        for size, column in zip(sizes, columns, strict=True):
+            figures.append(Figure(f"{what}, {size:,} users", "ms", column))
+        for size, column in zip(sizes[1:], columns[1:], strict=True):
+            ratio = ratios(column, columns[0])
+            figures.append(Figure(f"{what}, {size:,} / 0", "×", ratio, at_most(2)))
+    return figures
+
+
+def _sql(postgres: Container, database: str, statement: str) -> None:
+    postgres.exec(
+        "psql", "-qU", "postgres", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", statement
+    )
+
+
+def _get(servers: Servers, web: Container, path: str) -> float:
+    answer = web.browser(Cookie=f"sessionid={servers.staff}").get(path)
+    assert answer.status == 200, f"{path} answers {answer.status}"
+    return answer.seconds * 1000
+
+
+def _sign_in(web: Container) -> float:
+    answer = web.browser().login(EMAIL, PASSWORD)
+    assert answer.status == 302, f"sign-in answers {answer.status}"
+    return answer.seconds * 1000
