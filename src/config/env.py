@@ -20,12 +20,15 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import SequenceMatcher
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import dj_database_url
+from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.management.utils import get_random_secret_key
+from django.core.validators import validate_email
 from environs import Env, EnvValidationError, ValidationError
 from psycopg.conninfo import make_conninfo
 from redis import ConnectionPool
@@ -47,6 +50,13 @@ TARGETS: tuple[Target, ...] = typing.get_args(Target)
 # has their place, with a `secrets` section for what is secret and `environment` for the rest.
 Place = Literal["image", "backing-services", "target", "secrets"]
 TARGET_FILES: dict[Target, str] = {"dev": "env/dev.env", "ecs": "env/ecs-local.env"}
+
+# What the scheme of EMAIL_URL says; the ports are the backend's own: 25, 587, 465.
+MAIL_OPTIONS: dict[str, dict[str, Any]] = {
+    "smtp": {},
+    "smtp+starttls": {"use_tls": True},
+    "smtps": {"use_ssl": True},
+}
 
 Check = Callable[[Any], object]
 
@@ -183,6 +193,26 @@ def redis_url(value: str) -> None:
         ConnectionPool.from_url(value).make_connection()
     except Exception as error:
         raise ValidationError("After the ? stand options that redis-py refuses.") from error
+
+
+def email_url(value: str) -> None:
+    """Check the URL of a mail server; a password goes over TLS or not at all."""
+    parts = url(value, *MAIL_OPTIONS)
+    if parts.path.strip("/") or parts.query:
+        raise ValidationError("Nothing may stand after the host and the port.")
+    if parts.scheme == "smtp" and (parts.username or parts.password):
+        raise ValidationError("smtp:// would send the password in the clear: smtps, smtp+starttls.")
+
+
+def sender(value: str) -> None:
+    """Check an address that mail comes from, with or without a name."""
+    if not value.isprintable():
+        raise ValidationError("Holds what no header may.")
+    _name, address = parseaddr(value)
+    try:
+        validate_email(address)
+    except DjangoValidationError as error:
+        raise ValidationError("Not an e-mail address.") from error
 
 
 def host_name(value: str) -> None:
@@ -326,6 +356,20 @@ class Environment:
         check=Between(0.01, 60),
     )
 
+    EMAIL_URL: str | None = variable(
+        "Mail server. Without it the dev target prints mail to its log, and ecs sends none: nobody "
+        "can reset a forgotten password.",
+        type="smtps:// or smtp+starttls:// with user:password@host:port, or smtp://host:port",
+        place="backing-services",
+        secret=True,
+        check=email_url,
+    )
+    DEFAULT_FROM_EMAIL: str | None = variable(
+        "Address that mail comes from; needed with EMAIL_URL.",
+        type="an address, as noreply@example.com or Name <noreply@example.com>",
+        check=sender,
+    )
+
     # Not WEB_CONCURRENCY: gunicorn and uvicorn read that one themselves, and fall over what is no
     # number with a traceback before this contract is asked.
     WORKERS: int = variable("Worker processes of one container.", default=2, check=Between(1, 64))
@@ -378,6 +422,23 @@ class Environment:
             }
         parsed = dj_database_url.parse(self.DATABASE_URL or "")
         return {"OPTIONS": {}} | dict(parsed)
+
+    def mailers(self) -> dict[str, Any]:
+        """Return Django's MAILERS: empty where nobody is to send mail."""
+        if self.EMAIL_URL:
+            parts = urlsplit(self.EMAIL_URL)
+            options = {
+                "host": parts.hostname,
+                "port": parts.port,
+                "username": unquote(parts.username or ""),
+                "password": unquote(parts.password or ""),
+                # Seconds: a request waits for it.
+                "timeout": 5,
+            }
+            return {"default": {"OPTIONS": options | MAIL_OPTIONS[parts.scheme]}}
+        if self.DEBUG:
+            return {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+        return {}
 
 
 class Problem(NamedTuple):
@@ -601,6 +662,8 @@ def _together(
         elif name in required:
             problem(name, "Not set.")
 
+    if "EMAIL_URL" in is_set and "DEFAULT_FROM_EMAIL" not in is_set:
+        problem("DEFAULT_FROM_EMAIL", "Not set, while EMAIL_URL is.")
     if {"DATABASE_URL", "DATABASE_SECRET"} <= is_set:
         problem("DATABASE_URL", "Set together with DATABASE_SECRET.", "one of the two")
     if not values["DEBUG"]:

@@ -17,18 +17,13 @@ from asgiref.typing import (
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.template import loader
 from django.views.defaults import server_error as django_server_error
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 5  # seconds
 TITLE = "The service is unavailable for a moment"
-PAGE = f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{TITLE}</title></head>
-<body><h1>{TITLE}</h1><p>Please try again in a few seconds.</p></body>
-</html>
-"""
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
@@ -41,7 +36,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse({"error": TITLE}, status=503, headers=headers)
-    return HttpResponse(PAGE, status=503, headers=headers)
+    return HttpResponse(loader.get_template("503.html").render(), status=503, headers=headers)
 
 
 def is_unavailability(error: BaseException | None) -> bool:
@@ -80,7 +75,7 @@ class Unavailable:
             if started or not is_unavailability(error):
                 raise
             logger.exception("No space for a request's body")
-            body = PAGE.encode()
+            body = loader.get_template("503.html").render().encode()
             headers = [
                 (b"content-type", b"text/html; charset=utf-8"),
                 (b"content-length", str(len(body)).encode()),

@@ -8,6 +8,7 @@ Python's warnings and our own code write the same lines from the first one on. C
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 from types import TracebackType
@@ -20,6 +21,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 # Extras of Django's and uvicorn's own records that would say too much or the same twice: the
 # request's representation holds the query string.
 _DROPPED = ("request", "response", "color_message", "server_time")
+# A link that sets a password works until it is used.
+_RESET_TOKEN = re.compile(r"(/reset/[^/\s]+/)[^/\s]+")
 
 
 def _trim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -27,6 +30,9 @@ def _trim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event.pop(name, None)
     if "status_code" in event:
         event["status"] = event.pop("status_code")
+    for name in ("event", "path"):
+        if "/reset/" in str(event.get(name)):
+            event[name] = _RESET_TOKEN.sub(r"\1***", str(event[name]))
     return event
 
 
@@ -100,6 +106,8 @@ def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
             # Requests are logged by config.access_log, with what these leave out.
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
+            # Every step of every sign-in, were it asked.
+            "axes": {"level": "WARNING"},
             # The pool says every second that it has no connection; the requests' own errors do.
             "psycopg.pool": {"level": "ERROR"},
         },

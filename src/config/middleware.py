@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
+from django.core.exceptions import BadRequest
 from django.db import DataError
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+from django.views.defaults import bad_request
 
 
 def holds_nul(request: HttpRequest) -> bool:
@@ -24,9 +26,9 @@ def holds_nul(request: HttpRequest) -> bool:
     )
 
 
-def refused() -> HttpResponse:
+def refused(request: HttpRequest) -> HttpResponse:
     """Return the answer to a request that no well-meaning browser sends."""
-    return HttpResponseBadRequest("Bad Request\n", content_type="text/plain")
+    return bad_request(request, BadRequest())
 
 
 def refused_question(request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -35,7 +37,7 @@ def refused_question(request: HttpRequest, exception: Exception) -> HttpResponse
     Of what is written, a refused value is a view's mistake, and stays a 500.
     """
     asked = request.method in ("GET", "HEAD") and isinstance(exception, DataError)
-    return refused() if asked else None
+    return refused(request) if asked else None
 
 
 @sync_and_async_middleware
@@ -50,13 +52,13 @@ def refuse_what_postgres_cannot_take(
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            return refused() if holds_nul(request) else await get_response(request)
+            return refused(request) if holds_nul(request) else await get_response(request)
 
         answer = answer_async
     else:
 
         def answer_sync(request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-            return refused() if holds_nul(request) else get_response(request)
+            return refused(request) if holds_nul(request) else get_response(request)
 
         answer = answer_sync
     answer.process_exception = refused_question

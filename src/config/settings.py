@@ -6,9 +6,12 @@ https://docs.djangoproject.com/en/6.1/ref/settings/
 
 import socket
 import warnings
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from django.utils.csp import CSP
 
 from config import logging
 from config.database import pool
@@ -39,6 +42,7 @@ INSTALLED_APPS = [
     "config",
     "accounts",
     "home",
+    "axes",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -51,6 +55,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Outside of what adds scripts to a page, so that it knows whether a nonce was used.
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
     # Ahead of whatever asks PostgreSQL for what a browser sent.
     "config.middleware.refuse_what_postgres_cannot_take",
@@ -68,6 +74,8 @@ MIDDLEWARE = [
         if DEV_TOOLS
         else []
     ),
+    # Turns a refused sign-in into the answer 429.
+    "axes.middleware.AxesMiddleware",
 ]
 
 TEMPLATES = [
@@ -79,6 +87,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.csp",
             ],
         },
     },
@@ -129,9 +138,19 @@ CACHES = {
 # Redis first, PostgreSQL behind it: with Redis away people stay signed in.
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 
+# Without one, outside DEBUG, sending raises MailerDoesNotExist: no token gets into a log.
+MAILERS = ENV.mailers()
+DEFAULT_FROM_EMAIL = ENV.DEFAULT_FROM_EMAIL or "webmaster@localhost"
+
 # -- accounts -------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.throttle.Backend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = [
+    "accounts.hashers.Argon2",
+    # Of former times; such a hash is replaced when its owner signs in.
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -141,7 +160,24 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
+
+# Too many failed sign-ins: https://django-axes.readthedocs.io/en/latest/4_configuration.html
+AXES_HANDLER = "accounts.throttle.Handler"
+# What is counted; LIMITS of that module has the numbers.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address", "username"]
+AXES_FAILURE_LIMIT = 1
+AXES_COOLOFF_TIME = timedelta(minutes=10)
+# Who is refused anyway does not make the lock last longer.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_USERNAME_FORM_FIELD = "username"
+AXES_USERNAME_CALLABLE = "accounts.throttle.account"
+AXES_CLIENT_IP_CALLABLE = "accounts.throttle.address"
+AXES_LOCKOUT_CALLABLE = "accounts.throttle.locked_out"
+# Failures of the last minutes are all that is kept.
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 # -- static files ---------------------------------------------------------------------------------
 
@@ -164,6 +200,16 @@ warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronou
 # -- security -------------------------------------------------------------------------------------
 
 X_FRAME_OPTIONS = "DENY"
+# A nonce is in the policy of those pages only that use it, as the debug toolbar does.
+SECURE_CSP = {
+    "default-src": [CSP.SELF],
+    "script-src": [CSP.SELF, CSP.NONCE],
+    "style-src": [CSP.SELF, CSP.NONCE],
+    "object-src": [CSP.NONE],
+    "base-uri": [CSP.NONE],
+    "form-action": [CSP.SELF],
+    "frame-ancestors": [CSP.NONE],
+}
 SECURE_REFERRER_POLICY = "same-origin"
 if ENV.TLS_IN_FRONT:
     # The load balancer ends TLS and says so; without it, anybody could claim it.

@@ -8,6 +8,7 @@ admin.site.site_header = admin.site.site_title = "MCP Method Hub"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("home.urls")),
+    path("accounts/", include("accounts.urls")),
     path("admin/", admin.site.urls),
 ]
 

@@ -16,6 +16,8 @@ from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from redis.exceptions import RedisError
 
+from accounts.models import User
+
 
 class Service(NamedTuple):
     """A backing service as the page shows it: its version and the round trip in milliseconds."""
@@ -27,8 +29,13 @@ class Service(NamedTuple):
 
 def home(request: HttpRequest) -> HttpResponse:
     """Greet; with DEBUG on, or to staff, also show that the parts of the stack talk."""
-    context: dict[str, Any] = {"target": settings.ENV.TARGET, "debug": settings.DEBUG}
-    if settings.DEBUG or _is_staff(request):
+    who = _who(request)
+    context: dict[str, Any] = {
+        "who": who,
+        "target": settings.ENV.TARGET,
+        "debug": settings.DEBUG,
+    }
+    if settings.DEBUG or (who and who.is_staff):
         context |= {
             "django": django.get_version(),
             "python": platform.python_version(),
@@ -42,12 +49,12 @@ def favicon(_request: HttpRequest) -> HttpResponse:
     return redirect(static("home/icon.svg"))
 
 
-def _is_staff(request: HttpRequest) -> bool:
+def _who(request: HttpRequest) -> User | None:
     # Asking for the user reads the session, which PostgreSQL may be away for.
     try:
-        return bool(request.user.is_authenticated and request.user.is_staff)
+        return request.user if request.user.is_authenticated else None
     except DatabaseError:
-        return False
+        return None
 
 
 def _ask(name: str, version: Callable[[], str]) -> Service:

@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
+from django.test import RequestFactory
 from pytest_django import Settings
 
 from accounts.models import User
@@ -27,9 +28,9 @@ def test_makes_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) -> N
     assert rows() == first
 
 
-def test_its_users_can_sign_in() -> None:
+def test_its_users_can_sign_in(rf: RequestFactory) -> None:
     call_command("seed", users=2)
-    assert authenticate(username="user0000002@example.com", password="demonstration")
+    assert authenticate(rf.post("/"), username="user0000002@example.com", password="demonstration")
 
 
 def test_refuses_outside_the_dev_target(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from django.contrib.auth import aauthenticate, authenticate
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
+from django.test import RequestFactory
 from pytest_django import Settings
 
 from accounts.models import User
@@ -15,16 +16,16 @@ from accounts.models import User
 pytestmark = pytest.mark.django_db
 
 
-def test_signs_in_by_email_in_any_case() -> None:
+def test_signs_in_by_email_in_any_case(rf: RequestFactory) -> None:
     user = User.objects.create_user("Ada@Example.com", "correct horse")
-    assert authenticate(username="ada@EXAMPLE.com", password="correct horse") == user
-    assert authenticate(username="ada@example.com", password="wrong") is None
+    assert authenticate(rf.post("/"), username="ada@EXAMPLE.com", password="correct horse") == user
+    assert authenticate(rf.post("/"), username="ada@example.com", password="wrong") is None
 
 
-def test_signs_in_from_async_code() -> None:
+def test_signs_in_from_async_code(rf: RequestFactory) -> None:
     user = User.objects.create_user("ada@example.com", "correct horse")
     sign_in = async_to_sync(aauthenticate)
-    assert sign_in(username="ADA@example.com", password="correct horse") == user
+    assert sign_in(rf.post("/"), username="ADA@example.com", password="correct horse") == user
 
 
 def test_database_refuses_the_same_address_in_another_case() -> None:
@@ -35,15 +36,15 @@ def test_database_refuses_the_same_address_in_another_case() -> None:
         User(email="ADA@example.com", password="x").full_clean()
 
 
-def test_without_password_nobody_signs_in() -> None:
+def test_without_password_nobody_signs_in(rf: RequestFactory) -> None:
     user = User.objects.create_user("ada@example.com")
     assert not user.has_usable_password()
-    assert authenticate(username="ada@example.com", password="") is None
+    assert authenticate(rf.post("/"), username="ada@example.com", password="") is None
 
 
-def test_inactive_user_cannot_sign_in() -> None:
+def test_inactive_user_cannot_sign_in(rf: RequestFactory) -> None:
     User.objects.create_user("ada@example.com", "correct horse", is_active=False)
-    assert authenticate(username="ada@example.com", password="correct horse") is None
+    assert authenticate(rf.post("/"), username="ada@example.com", password="correct horse") is None
 
 
 def test_needs_an_address() -> None:
@@ -82,7 +83,9 @@ class TestEnsureSuperuser:
             call_command("ensure_superuser")
 
 
-def test_demonstration_users_load_and_sign_in() -> None:
+def test_demonstration_users_load_and_sign_in(rf: RequestFactory) -> None:
     call_command("loaddata", "demonstration", verbosity=0)
     assert User.objects.count() == 3
-    assert authenticate(username="ada@example.com", password="demonstration") is not None
+    assert (
+        authenticate(rf.post("/"), username="ada@example.com", password="demonstration") is not None
+    )

@@ -1,10 +1,16 @@
-"""Who the log says has asked: never a name that the client chose for itself."""
+"""Who the log says has asked, never a name that the client chose for itself; and for what."""
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+
 import pytest
+from structlog.stdlib import ProcessorFormatter
 
 from config.access_log import client_address
+from config.logging import configure
 
 PEER = "10.0.0.1"
 
@@ -27,3 +33,15 @@ PEER = "10.0.0.1"
 )
 def test_client(forwarded_for: bytes, trusted: int, client: str) -> None:
     assert client_address(PEER, forwarded_for, trusted) == client
+
+
+def test_a_link_that_sets_a_password_is_not_logged() -> None:
+    buffer = io.StringIO()
+    handler = logging.StreamHandler(buffer)
+    form = configure("INFO", "json")["formatters"]["stdout"]
+    handler.setFormatter(ProcessorFormatter(**{k: v for k, v in form.items() if k != "()"}))
+    path = "/accounts/reset/MQ/token-0123456789/"
+    record = logging.makeLogRecord({"msg": f"GET {path} 302", "levelname": "INFO", "path": path})
+    handler.emit(record)
+    assert json.loads(buffer.getvalue())["message"] == "GET /accounts/reset/MQ/***/ 302"
+    assert "token-0123456789" not in buffer.getvalue()

@@ -110,6 +110,9 @@ def test_deploy_checks_are_clean_behind_tls() -> None:
         "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
         "DATABASE_URL": "postgres://user:password@localhost/name",
         "REDIS_URL": "redis://localhost",
+        # Without it Django warns that no mail can be sent.
+        "EMAIL_URL": "smtps://user:password@localhost",
+        "DEFAULT_FROM_EMAIL": "noreply@example.com",
     }
     command = [sys.executable, str(django_settings.SRC / "manage.py"), "check", "--deploy"]
     for tls in ("true", "false"):

@@ -20,6 +20,7 @@ RDS = {"username": "app", "password": CANARY, "host": "db", "port": 5432, "dbnam
 KEY = "SECRET_KEY"
 KEY_FORM = "text of 50 characters or more"
 URL_FORM = "postgres://user:password@host:port/name"
+SENDER = {"DEFAULT_FROM_EMAIL": "noreply@example.com"}
 
 # name: (what is set, what is unset, the row's variable, what the row says)
 BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
@@ -162,6 +163,42 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         [],
         "REDIS_URL",
         ["options that redis-py refuses"],
+    ),
+    "mail server of another kind": (
+        {"EMAIL_URL": f"https://a:{CANARY}@h", **SENDER},
+        [],
+        "EMAIL_URL",
+        ["Not such a URL", "smtps://"],
+    ),
+    "mail server with a path": (
+        {"EMAIL_URL": f"smtps://a:{CANARY}@h/inbox", **SENDER},
+        [],
+        "EMAIL_URL",
+        ["Nothing may stand after the host", "smtps://"],
+    ),
+    "mail server's password in the clear": (
+        {"EMAIL_URL": f"smtp://a:{CANARY}@h", **SENDER},
+        [],
+        "EMAIL_URL",
+        ["in the clear", "smtps://"],
+    ),
+    "mail server without a sender": (
+        {"EMAIL_URL": f"smtps://a:{CANARY}@h"},
+        [],
+        "DEFAULT_FROM_EMAIL",
+        ["Not set, while EMAIL_URL is.", "noreply@example.com"],
+    ),
+    "sender that is no address": (
+        {"DEFAULT_FROM_EMAIL": "Somebody"},
+        [],
+        "DEFAULT_FROM_EMAIL",
+        ["Not an e-mail address.", "noreply@example.com"],
+    ),
+    "sender with a second header": (
+        {"DEFAULT_FROM_EMAIL": "Some\nBcc: b@example.com <a@example.com>"},
+        [],
+        "DEFAULT_FROM_EMAIL",
+        ["Holds what no header may.", "noreply@example.com"],
     ),
     "hosts missing": ({}, ["ALLOWED_HOSTS"], "ALLOWED_HOSTS", ["Not set.", "env/ecs-local.env"]),
     "hosts with a scheme": (

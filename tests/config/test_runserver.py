@@ -91,7 +91,7 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
     assert runserver.get("/") == "ASGIRequest"
     assert "ASGI" in runserver.said()
     assert "http://site.example:1234/" in runserver.said()
-    assert runserver.get("/static/home/home.css")
+    assert runserver.get("/static/home/site.css")
     assert runserver.get("/static/admin/css/base.css")
     assert "Warning" not in runserver.said()
 

@@ -1,6 +1,7 @@
 """The page at /: what a newcomer sees first."""
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client, RequestFactory
@@ -14,7 +15,9 @@ pytestmark = pytest.mark.django_db
 
 def test_shows_that_the_parts_talk(rf: RequestFactory, settings: Settings) -> None:
     settings.DEBUG = True
-    page = home(rf.get("/")).text
+    request = rf.get("/")
+    request.user = AnonymousUser()
+    page = home(request).text
     major = str(connection.pg_version // 10000)  # type: ignore[attr-defined]
     assert f"<td>{major}." in page
     info = cache.client.get_client().info("server")  # type: ignore[attr-defined]
@@ -58,7 +61,7 @@ def test_favicon_is_where_browsers_look_for_it(client: Client) -> None:
     assert client.get("/favicon.ico").headers["Location"] == "/static/home/icon.svg"
 
 
-@pytest.mark.parametrize("file", ["home.css", "icon.svg"])
+@pytest.mark.parametrize("file", ["site.css", "icon.svg"])
 def test_static_files_are_found(client: Client, file: str) -> None:
     answer = client.get(f"/static/home/{file}")
     assert answer.status_code == 200
