@@ -36,13 +36,14 @@ fixtures: ## Load the demonstration users
 debug: ## Run the dev web in the foreground, for a debugger to attach (port 5678)
 
 ##@ Data
-.PHONY: db-snapshot db-restore db-snapshots db-drop-snapshot db-dump db-load seed
+.PHONY: db-snapshot db-restore db-snapshots db-drop-snapshot db-dump db-load db-upgrade seed
 db-snapshot: ## Save the database as it is now (NAME=…)
 db-restore: ## Come back to a snapshot (NAME=…)
 db-snapshots: ## List the snapshots
 db-drop-snapshot: ## Delete a snapshot (NAME=…)
 db-dump: ## Write the database to a file (FILE=…)
 db-load: ## Load such a file (FILE=…)
+db-upgrade: ## Move the data of an older PostgreSQL major to the present one; keeps the old volume
 seed: ## Make demonstration users, the same each time (USERS=1000)
 
 ##@ Check

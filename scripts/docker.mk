@@ -109,6 +109,9 @@ db-load:
 	@sh scripts/dump-file read "$(FILE)" $(DATABASE) load
 	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
 
+db-upgrade:
+	@bash scripts/upgrade-database
+
 seed:
 	@$(DEV) $(SERVICES)
 	@$(DEV) run --rm --no-deps web python manage.py seed $(if $(USERS),--users $(USERS))

@@ -67,6 +67,9 @@ db-dump:
 db-load:
 	@sh scripts/dump-file read "$(FILE)" $(HOST) database load
 
+db-upgrade:
+	@$(HOST) db-upgrade
+
 seed:
 	@$(HOST) manage seed $(if $(USERS),--users $(USERS))
 

@@ -32,9 +32,17 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   setting POSTGRES_PASSWORD ''
   setting POSTGRES_USER postgres
   setting POSTGRES_DB "$POSTGRES_USER"
-  if mountpoint -q /var/lib/postgresql/data; then
-    echo "Error: in 18+, mount the volume at /var/lib/postgresql, not /var/lib/postgresql/data" >&2
-    exit 1
+  if [ "$PGDATA" = "/var/lib/postgresql/$PG_MAJOR/docker" ]; then
+    if mountpoint -q /var/lib/postgresql/data; then
+      echo "Error: in 18+, mount the volume at /var/lib/postgresql, not /var/lib/postgresql/data" >&2
+      exit 1
+    fi
+    for old in /var/lib/postgresql /var/lib/postgresql/data /var/lib/postgresql/*/docker; do
+      if [ -s "$old/PG_VERSION" ]; then
+        echo "Error: Counter to that, there appears to be PostgreSQL data in: $old" >&2
+        exit 1
+      fi
+    done
   fi
   if [ -z "$POSTGRES_PASSWORD" ]; then
     echo "Error: Database is uninitialized and superuser password is not specified." >&2

@@ -3,15 +3,18 @@ ARG ROOT
 FROM ${ROOT}
 COPY apt-no-caches /etc/apt/apt.conf.d/docker-clean
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-ENV LANG=C.UTF-8 PG_MAJOR=18 PGDATA=/var/lib/postgresql/18/docker \
-    PATH=/usr/local/bin:/usr/lib/postgresql/18/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
-RUN sed -ri "s!^#?(listen_addresses)\s*=\s*\S+.*!\1 = '*'!" /usr/share/postgresql/18/postgresql.conf.sample \
+ARG MAJOR
+ARG VOLUME
+ARG PGDATA
+ENV LANG=C.UTF-8 PG_MAJOR=${MAJOR} PGDATA=${PGDATA} \
+    PATH=/usr/local/bin:/usr/lib/postgresql/${MAJOR}/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
+RUN sed -ri "s!^#?(listen_addresses)\s*=\s*\S+.*!\1 = '*'!" /usr/share/postgresql/${MAJOR}/postgresql.conf.sample \
     && rm -rf /var/lib/postgresql/* \
-    && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql \
+    && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql "${VOLUME}" \
     && install -d -o postgres -g postgres -m 3777 /var/run/postgresql \
     && mkdir -p /docker-entrypoint-initdb.d
 COPY --chmod=755 postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
-VOLUME /var/lib/postgresql
+VOLUME ${VOLUME}
 ENTRYPOINT ["docker-entrypoint.sh"]
 STOPSIGNAL SIGINT
 EXPOSE 5432

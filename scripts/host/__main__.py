@@ -328,6 +328,14 @@ def database(verb: str, *words: str) -> int:
     return status
 
 
+def db_upgrade() -> None:
+    """Say how data of another major get here: wheels hold one server, never the older one too."""
+    if not (DEVELOPMENT.data / "PG_VERSION").exists():
+        raise Trouble("There is no database yet: `make up` makes one.")
+    services.check_version(DEVELOPMENT.data)
+    say("The database is of this PostgreSQL's major already: nothing to do.")
+
+
 def debug() -> int:
     """Run web in the foreground, for a debugger to attach; without reload, which would lose it."""
     _, ports = one_off()
@@ -434,6 +442,7 @@ VERBS = {
     "env": env,
     "makemigrations": makemigrations,
     "database": database,
+    "db-upgrade": db_upgrade,
     "debug": debug,
     "dbshell": dbshell,
     "redis-cli": redis_cli,

@@ -176,7 +176,8 @@ def check_version(data: Path) -> None:
     if version.partition(".")[0] != made:
         raise Trouble(
             f"The data in {data.relative_to(ROOT)} is PostgreSQL {made}'s and this is {version}: "
-            "`make reset` deletes it, or take the former lock back and dump it first."
+            "check out the former requirements/host.txt and `make db-dump FILE=…`, then come back, "
+            "`make reset` and `make db-load FILE=…`."
         )
 
 

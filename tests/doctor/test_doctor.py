@@ -254,10 +254,15 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
         "does not start: no space left on device",
         "make build",
     ),
-    "volume of another major": (
-        _engine(volume="exit 0", cluster="echo 17"),
+    "volume of an older major": (
+        _engine(volume="exit 0", cluster="echo 17 data/"),
         "made by PostgreSQL 17, and postgres:18 is 18",
-        "make reset",
+        "make db-upgrade",
+    ),
+    "volume of a newer major": (
+        _engine(volume="exit 0", cluster="echo 18 18/docker/; echo 19 19/docker/"),
+        "made by PostgreSQL 19, and postgres:18 is older",
+        "make up POSTGRES_IMAGE=postgres:19",
     ),
     "volume with another password": (
         _engine(ps=RUNNING, exec='echo "FATAL:  password authentication failed for user" >&2'),

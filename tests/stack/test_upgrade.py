@@ -1,0 +1,261 @@
+"""make db-upgrade: a volume that PostgreSQL 17 made comes to 18, or stays as it is.
+
+One volume is made with this project's own verbs on 17; every test gets a copy of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack import engine
+from tests.stack.clone import Clone
+from tests.stack.engine import Browser, wait_for
+
+PROJECT = f"{engine.PROJECT}-upgrade"
+VOLUME = f"{PROJECT}_postgres-data"
+KEPT, PRISTINE = f"{VOLUME}-17", f"{VOLUME}-pristine"
+SERVERS = [f"{PROJECT}-upgrade-{name}" for name in ("old", "new")]
+FILES = f"{PROJECT}-upgrade-files"
+# What each step says when it begins.
+STEPS = ("stopping what", "copying", "starting", "making", "moving", "comparing", "putting")
+USERS = 50
+# Rows, the highest number, and the number that was given last.
+ROWS = "SELECT count(*), max(id), (SELECT last_value FROM accounts_user_id_seq) FROM accounts_user"
+AS_IT_WAS = f"{VOLUME} is as it was."
+
+
+def remove_volumes(*names: str) -> None:
+    engine.run("docker", "rm", "--force", "--volumes", FILES, *SERVERS, check=False)
+    engine.run("docker", "volume", "rm", "--force", *names)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy all files of a volume."""
+    volumes = ("--volume", f"{source}:/from:ro", "--volume", f"{target}:/to")
+    engine.run(
+        *("docker", "run", "--rm", "--network", "none", "--entrypoint", "cp", *volumes),
+        *("postgres:18", "-a", "/from/.", "/to/"),
+    )
+
+
+@contextlib.contextmanager
+def server(major: int, volume: str) -> Iterator[str]:
+    """Start a server as the official image is documented to be started; its id."""
+    mount = "/var/lib/postgresql" if major >= 18 else "/var/lib/postgresql/data"
+    given = ("--detach", "--network", "none", "--volume", f"{volume}:{mount}")
+    name = engine.run("docker", "run", *given, f"postgres:{major}").stdout.strip()
+    ready = ("docker", "exec", name, "pg_isready", "--quiet", "--host", "127.0.0.1")
+    try:
+        wait_for(lambda: engine.run(*ready, check=False).returncode == 0, 60)
+        yield name
+    finally:
+        engine.run("docker", "stop", name)
+        engine.run("docker", "rm", "--volumes", name)
+
+
+def ask(name: str, statement: str, database: str = "methodhub") -> str:
+    """Run SQL as the superuser in a container."""
+    psql = ("psql", "--username=postgres", "-qtA", "--no-psqlrc", database, "-c", statement)
+    return engine.run("docker", "exec", name, *psql).stdout.strip()
+
+
+def rows(major: int, volume: str) -> str:
+    """Return what a server of the major finds in the volume."""
+    with server(major, volume) as name:
+        return ask(name, ROWS)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone that was at home on 17: migrated, with users, a snapshot and one more role."""
+    clone = Clone(tmp_path_factory.mktemp("upgrade") / "methodhub", PROJECT, 8770)
+    file = clone.folder / "compose.base.yml"
+    present = file.read_text()
+    # Where 17 has its data directory.
+    clone.replace("compose.base.yml", "a:/var/lib/postgresql\n", "a:/var/lib/postgresql/data\n")
+    remove_volumes(VOLUME, KEPT, PRISTINE, f"{VOLUME}-new")
+    old = "POSTGRES_IMAGE=postgres:17"
+    assert clone.run("make", "up", old).returncode == 0
+    assert clone.run("make", "seed", f"USERS={USERS}", old).returncode == 0
+    # Numbers that were given and are gone must not be given again.
+    clone.sql("DELETE FROM accounts_user WHERE id = (SELECT max(id) FROM accounts_user)")
+    assert clone.run("make", "db-snapshot", "NAME=before", old).returncode == 0
+    clone.sql("DELETE FROM accounts_user WHERE id = (SELECT max(id) FROM accounts_user)")
+    postgres = clone.container("postgres")
+    ask(postgres, "CREATE ROLE reader LOGIN PASSWORD 'reads'")
+    ask(postgres, "GRANT SELECT ON accounts_user TO reader")
+    assert clone.run("make", "down", old).returncode == 0
+    file.write_text(present)
+    copy(VOLUME, PRISTINE)
+    yield clone
+    clone.remove()
+    remove_volumes(KEPT, PRISTINE, f"{VOLUME}-new")
+
+
+@pytest.fixture
+def old(clone: Clone) -> str:
+    """Put 17's volume back, alone; return its rows."""
+    assert clone.run("make", "down").returncode == 0
+    remove_volumes(VOLUME, KEPT, f"{VOLUME}-new")
+    engine.run(
+        *("docker", "volume", "create", "--label", f"com.docker.compose.project={PROJECT}"),
+        *("--label", "com.docker.compose.volume=postgres-data", VOLUME),
+    )
+    copy(PRISTINE, VOLUME)
+    # With the superuser of `make up`; two were deleted.
+    return f"{USERS - 1}|{USERS - 1}|{USERS + 1}"
+
+
+def test_up_names_the_verb_and_starts_nothing(clone: Clone, old: str) -> None:
+    done = clone.run("make", "up")
+    assert done.returncode != 0
+    assert f"{VOLUME} was made by PostgreSQL 17, and postgres:18 is 18" in done.stderr
+    assert "make db-upgrade" in done.stderr
+    # A bare Compose has the image's own word.
+    assert clone.run("docker", "compose", "up", "--detach", "--wait").returncode != 0
+    clone.run("docker", "compose", "down")
+    assert rows(17, VOLUME) == old
+    # What the image left behind is no obstacle.
+    assert clone.run("make", "db-upgrade").returncode == 0
+    assert rows(18, VOLUME) == old
+
+
+def test_upgrade_moves_all_and_keeps_the_old_volume(clone: Clone, old: str) -> None:
+    done = clone.run("make", "db-upgrade")
+    assert done.returncode == 0
+    assert re.search(r"the same: \d\d tables, \d\d sequences", done.stdout)
+    remedy = done.stdout.strip().splitlines()[-1].strip()
+    assert remedy == f"docker volume rm {KEPT}"
+    assert rows(17, KEPT) == old
+
+    assert clone.run("make", "up").returncode == 0
+    assert clone.sql("SHOW server_version_num").startswith("18")
+    browser = Browser(clone.site)
+    browser.login("admin@example.com", "admin")
+    assert "Site administration" in browser.get("/admin/").body
+    assert "No migrations to apply" in clone.run("make", "migrate").stdout
+    # Signing in wrote a row, and no user.
+    assert clone.sql(ROWS) == old
+    made = "INSERT INTO accounts_user (email, name, password, is_superuser, is_staff, is_active, "
+    made += "date_joined) VALUES ('next@example.com', '', '', false, false, true, now())"
+    assert clone.sql(f"{made} RETURNING id") == str(USERS + 2)
+
+    owner = (
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tableowner <> 'methodhub'"
+    )
+    assert clone.sql(owner) == "0"
+    reads = "postgres://reader:reads@127.0.0.1/methodhub"
+    count = ("psql", "-qtA", reads, "-c", "SELECT count(*) FROM accounts_user")
+    assert engine.run("docker", "exec", clone.container("postgres"), *count).stdout == f"{USERS}\n"
+
+    assert re.search(r"before +\|.*\| \d{4}-\d\d-\d\d", clone.run("make", "db-snapshots").stdout)
+    assert clone.run("make", "db-restore", "NAME=before").returncode == 0
+    assert clone.sql("SELECT count(*) FROM accounts_user") == str(USERS)
+
+    again = clone.run("make", "db-upgrade")
+    assert again.returncode == 0
+    assert "is of PostgreSQL 18 already" in again.stdout
+    engine.run(*remedy.split())
+
+
+def interrupted(clone: Clone, step: str, how: str) -> str:
+    """Begin an upgrade and kill it, or its containers, when a step begins; what it complained."""
+    with subprocess.Popen(
+        ["make", "db-upgrade"],
+        cwd=clone.folder,
+        env=clone.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as verb:
+        assert verb.stdout
+        assert verb.stderr
+        for line in verb.stdout:
+            if step in line:
+                break
+        else:
+            pytest.fail(verb.stderr.read())
+        if how == "verb":
+            os.killpg(verb.pid, signal.SIGKILL)
+        else:
+            wait_for(lambda: kill_containers() or verb.poll() is not None, 30, 0.01)
+        verb.stdout.read()
+        return verb.stderr.read()
+
+
+def kill_containers() -> bool:
+    """Kill the upgrade's containers; whether there was one."""
+    killed = [
+        engine.run("docker", "kill", name, check=False).returncode for name in (*SERVERS, FILES)
+    ]
+    return 0 in killed
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("how", ["verb", "containers"])
+def test_an_interruption_leaves_the_old_volume_working(
+    clone: Clone, old: str, step: str, how: str
+) -> None:
+    said = interrupted(clone, step, how)
+    engine.run("docker", "rm", "--force", "--volumes", FILES, *SERVERS, check=False)
+    if step != "putting":
+        assert rows(17, VOLUME) == old
+        assert how == "verb" or AS_IT_WAS in said
+    assert clone.run("make", "db-upgrade").returncode == 0
+    assert rows(18, VOLUME) == old
+    assert rows(17, KEPT) == old
+
+
+def test_an_interruption_after_the_swap_is_finished(clone: Clone, old: str) -> None:
+    """As if the machine had gone down right after the new data came into their place."""
+    assert clone.run("make", "db-upgrade").returncode == 0
+    copy(PRISTINE, VOLUME)
+    engine.run(
+        *("docker", "volume", "create", "--label", f"methodhub.kept={KEPT}", f"{VOLUME}-new")
+    )
+    done = clone.run("make", "db-upgrade")
+    assert done.returncode == 0
+    assert f"docker volume rm {KEPT}" in done.stdout
+    listed = ("run", "--rm", "--entrypoint", "ls", "--volume", f"{VOLUME}:/v", "postgres:18", "/v")
+    assert engine.run("docker", *listed).stdout.split() == ["18"]
+    assert f"{VOLUME}-new" not in engine.run("docker", "volume", "ls", "--quiet").stdout
+    assert rows(18, VOLUME) == old
+
+
+def test_other_rows_stop_it(clone: Clone, old: str) -> None:
+    # A dump leaves out the rows of what belongs to an extension.
+    with server(17, VOLUME) as name:
+        ask(name, "CREATE TABLE lost AS SELECT 1 AS one; ALTER EXTENSION citext ADD TABLE lost")
+    done = clone.run("make", "db-upgrade")
+    assert done.returncode != 0
+    assert "< methodhub table lost|1" in done.stderr
+    assert "other rows than PostgreSQL 17, see above." in done.stderr
+    assert AS_IT_WAS in done.stderr
+    assert rows(17, VOLUME) == old
+    left = engine.run("docker", "volume", "ls", "--quiet").stdout.split()
+    assert not {KEPT, f"{VOLUME}-new"} & set(left)
+
+
+def test_what_is_in_the_way_is_told(clone: Clone, old: str) -> None:
+    done = clone.run("make", "db-upgrade", POSTGRES_OLD_IMAGE="redis:8")
+    assert done.returncode != 0
+    assert "redis:8 is not of that major: name one with POSTGRES_OLD_IMAGE=…" in done.stderr
+    with server(17, VOLUME) as name:
+        done = clone.run("make", "db-upgrade")
+        assert done.returncode != 0
+        assert f"uses the volume {VOLUME}: docker stop " in done.stderr
+        assert ask(name, ROWS) == old
+    engine.run("docker", "volume", "create", KEPT)
+    done = clone.run("make", "db-upgrade")
+    assert done.returncode != 0
+    assert f"docker volume rm {KEPT}" in done.stderr
+    assert rows(17, VOLUME) == old
