@@ -1,0 +1,175 @@
+"""The database saved, restored, dumped, loaded and filled, in one clone, in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.host.services import free_port
+from tests.host.clone import Clone
+from tests.host.conftest import MakeClone
+
+NAMES = "SELECT name FROM accounts_user WHERE email = 'ada@example.com'"
+
+
+@pytest.fixture(scope="module")
+def clone(make_clone: MakeClone) -> Clone:
+    """A clone that runs, with the demonstration users."""
+    clone = make_clone()
+    clone.make("up")
+    clone.make("fixtures")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def dump(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dump of the database."""
+    file = tmp_path_factory.mktemp("dump") / "methodhub.dump"
+    assert f"Wrote {file}." in clone.make("db-dump", f"FILE={file}")
+    return file
+
+
+def rename(clone: Clone) -> None:
+    """Change a row behind the site's back."""
+    clone.sql("UPDATE accounts_user SET name = 'Changed' WHERE email = 'ada@example.com'")
+
+
+def test_snapshot_comes_back_while_web_runs(clone: Clone) -> None:
+    web = clone.process("web").pid
+    clone.make("db-snapshot", "NAME=before")
+    rename(clone)
+    assert "FORCE=1 replaces it" in clone.make("db-snapshot", "NAME=before", status=2)
+    assert "before" in clone.make("db-snapshots")
+    clone.make("db-restore", "NAME=before")
+    assert clone.sql(NAMES) == [("Ada",)]
+    # Its connections were cut; the pool makes new ones.
+    assert clone.get("/admin/login/")[0] == 200
+    assert clone.process("web").pid == web
+    clone.make("db-drop-snapshot", "NAME=before")
+    assert "before" not in clone.make("db-snapshots")
+    assert "make db-snapshots lists them" in clone.make("db-restore", "NAME=before", status=2)
+
+
+def test_a_snapshot_is_replaced_by_force(clone: Clone) -> None:
+    clone.make("db-snapshot", "NAME=again")
+    rename(clone)
+    clone.make("db-snapshot", "NAME=again", "FORCE=1")
+    clone.sql("DELETE FROM accounts_user WHERE email = 'ada@example.com'")
+    clone.make("db-restore", "NAME=again")
+    assert clone.sql(NAMES) == [("Changed",)]
+    clone.sql("UPDATE accounts_user SET name = 'Ada' WHERE name = 'Changed'")
+
+
+def test_a_name_that_is_none_is_one_sentence(clone: Clone) -> None:
+    said = clone.make("db-snapshot", "NAME=No/Name", status=2)
+    assert "NAME is 'No/Name': use lower-case letters, digits and _" in said
+
+
+def test_dump_and_load(clone: Clone, dump: Path) -> None:
+    assert "FORCE=1 overwrites it" in clone.make("db-dump", f"FILE={dump}", status=2)
+    rename(clone)
+    assert "FORCE=1 replaces it" in clone.make("db-load", f"FILE={dump}", status=2)
+    assert clone.sql(NAMES) == [("Changed",)]
+    clone.make("db-load", f"FILE={dump}", "FORCE=1")
+    assert clone.sql(NAMES) == [("Ada",)]
+    assert "No migrations to apply" in clone.make("migrate")
+
+
+@pytest.mark.parametrize("kept", [0, 0.01, 0.5, 0.99])
+def test_a_truncated_dump_leaves_the_database_as_it_was(
+    clone: Clone, dump: Path, tmp_path: Path, kept: float
+) -> None:
+    whole = dump.read_bytes()
+    broken = tmp_path / "broken.dump"
+    broken.write_bytes(whole[: int(len(whole) * kept)])
+    said = clone.make("db-load", f"FILE={broken}", "FORCE=1", status=2)
+    assert "That is no dump" in said or "the database is as it was" in said
+    assert clone.sql(NAMES) == [("Ada",)]
+    databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'methodhub_fresh'"
+    assert clone.sql(databases) == [(0,)]
+    assert "Traceback" not in said
+
+
+def test_a_file_that_is_not_there_or_not_named_is_one_sentence(clone: Clone) -> None:
+    assert "make db-dump FILE=no.dump writes one" in clone.make("db-load", "FILE=no.dump", status=2)
+    assert "Say FILE=methodhub.dump" in clone.make("db-dump", status=2)
+
+
+def test_seed_makes_the_same_users_each_time(clone: Clone) -> None:
+    rows = "SELECT email, name FROM accounts_user ORDER BY email"
+    clone.make("db-snapshot", "NAME=unseeded")
+    assert "Made 30 users; 0 were there already." in clone.make("seed", "USERS=30")
+    once = clone.sql(rows)
+    assert "Made 0 users; 30 were there already." in clone.make("seed", "USERS=30")
+    clone.make("db-restore", "NAME=unseeded")
+    assert clone.sql(rows) != once
+    clone.make("seed", "USERS=30")
+    assert clone.sql(rows) == once
+
+
+@pytest.fixture
+def debugged(clone: Clone) -> Iterator[int]:
+    """The port of `make debug`, which runs in the foreground and starts what it needs."""
+    clone.make("down")
+    port = free_port()
+    with subprocess.Popen(
+        ["make", "debug"],
+        cwd=clone.folder,
+        env=os.environ
+        | {f"{key.upper()}_PORT": str(value) for key, value in clone.port.items()}
+        | {"RUNTIME": "host", "DEBUG_PORT": str(port)},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as verb:
+        yield port
+        # As Ctrl-C in a terminal does.
+        os.killpg(verb.pid, signal.SIGINT)
+        verb.wait(timeout=20)
+
+
+def test_debug_serves_the_site_and_the_debugger(clone: Clone, debugged: int) -> None:
+    deadline = time.monotonic() + 60
+    while not answers(clone.port["web"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert clone.get("/admin/login/")[0] == 200
+    # As an editor begins, in the Debug Adapter Protocol.
+    hello = {"seq": 1, "type": "request", "command": "initialize", "arguments": {"adapterID": "t"}}
+    body = json.dumps(hello).encode()
+    with socket.create_connection(("127.0.0.1", debugged), timeout=20) as client:
+        client.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        said = b""
+        while b"supportsConditionalBreakpoints" not in said:
+            said += (more := client.recv(4096))
+            assert more, said
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_up_after_debug_is_the_usual_web(clone: Clone) -> None:
+    clone.make("up")
+    assert clone.get("/")[0] == 200
+
+
+def test_data_of_another_major_are_told_of(make_clone: MakeClone) -> None:
+    clone = make_clone()
+    assert "There is no database yet" in clone.make("db-upgrade", status=2)
+    data = clone.folder / ".local/postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("17\n")
+    for verb in ("up", "db-upgrade"):
+        said = clone.make(verb, status=2)
+        assert "The data in .local/postgres is PostgreSQL 17's and this is 18" in said
+        assert "make db-load FILE=…" in said
+    (data / "PG_VERSION").unlink()
