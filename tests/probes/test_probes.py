@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from config.asgi import application
@@ -59,9 +60,10 @@ def fresh() -> Iterator[State]:
 def pending(transactional_db: None) -> Iterator[None]:
     """A database that lacks the newest migration of an app."""
     recorder = MigrationRecorder(connection)
-    recorder.record_unapplied("accounts", "0001_initial")
+    (newest,) = MigrationLoader(connection).graph.leaf_nodes("accounts")
+    recorder.record_unapplied(*newest)
     yield
-    recorder.record_applied("accounts", "0001_initial")
+    recorder.record_applied(*newest)
 
 
 @pytest.fixture
