@@ -3,18 +3,21 @@
 import os
 from typing import cast
 
+import django
 from asgiref.typing import ASGI3Application
-from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-_django = cast("ASGI3Application", get_asgi_application())
+django.setup(set_prefix=False)
 
 # Only now: these read the settings.
 from django.conf import settings  # noqa: E402
 
 from config.access_log import AccessLog  # noqa: E402
+from config.database import threads  # noqa: E402
 from config.disconnects import Disconnects  # noqa: E402
 from config.errors import Unavailable  # noqa: E402
+from config.handler import Handler  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
 
+_django = cast("ASGI3Application", Handler(threads(settings.ENV)))
 application = Probes(AccessLog(Disconnects(Unavailable(_django)), settings.ENV.TRUSTED_PROXY_COUNT))

@@ -57,6 +57,16 @@ def check_connection(pooled: ImpatientConnection) -> None:
         pooled.patience = patience
 
 
+def threads(env: Environment) -> int:
+    """Return how many synchronous views a process runs at once.
+
+    Those that hold a connection, those that may wait for one (see max_waiting), and as many again
+    that are told at once that there is none, or need none: so a crowd does not queue up while
+    PostgreSQL is away.
+    """
+    return 6 * env.DATABASE_POOL_SIZE
+
+
 def pool(env: Environment) -> dict[str, Any]:
     """Return the options of the psycopg pool of one web process.
 

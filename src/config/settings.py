@@ -5,7 +5,6 @@ https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
 import socket
-import warnings
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.static.StaticFiles",
     # Outside of what adds scripts to a page, so that it knows whether a nonce was used.
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
@@ -193,9 +192,6 @@ STORAGES = {
 }
 # In dev the files come from the apps, not from a STATIC_ROOT that collectstatic fills.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
-# Django's ASGI handler reads a synchronous iterator, as WhiteNoise gives, into memory before it
-# sends, and warns of that: right for a film, of no matter for a style sheet.
-warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 # -- security -------------------------------------------------------------------------------------
 
