@@ -35,6 +35,11 @@ EXPECTED = (
     ("settings", "INSTALLED_APPS[zeal] (only in dev)", TOOLS),
     ("settings", "MIDDLEWARE[zeal.*] (only in dev)", TOOLS),
     ("settings", "MIGRATION_MODULES.debug_toolbar (only in dev)", TOOLS),
+    (
+        "settings",
+        "MAILERS.default.BACKEND (only in dev)",
+        "dev prints mail; ecs has no server here",
+    ),
     ("settings", "DATABASES.default.OPTIONS.application_name", "names the target and container"),
     ("settings", "STORAGES.staticfiles.BACKEND", "files from the apps, or hashed ones at build"),
     ("settings", "WHITENOISE_*", "files from the apps as they change, or the image's"),

@@ -437,7 +437,7 @@ class Environment:
             }
             return {"default": {"OPTIONS": options | MAIL_OPTIONS[parts.scheme]}}
         if self.DEBUG:
-            return {"default": {"BACKEND": "django.core.mail.backends.console.EmailBackend"}}
+            return {"default": {"BACKEND": "config.mail.EmailBackend"}}
         return {}
 
 

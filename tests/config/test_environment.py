@@ -87,9 +87,15 @@ def test_mail_goes_where_the_url_says(url: str, options: dict[str, Any]) -> None
         assert mail.mailers.default.host == "mail"  # type: ignore[attr-defined]
 
 
-def test_without_a_mail_server_the_dev_target_prints_and_ecs_sends_nothing() -> None:
-    assert "console" in environment(TARGET="dev", DEBUG="true").mailers()["default"]["BACKEND"]
+def test_without_a_mail_server_the_dev_target_prints_and_ecs_sends_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = environment(TARGET="dev", DEBUG="true").mailers()
     assert environment().mailers() == {}
+    link = f"http://localhost:8000/{'a' * 200}/"
+    with override_settings(MAILERS=printed):
+        mail.send_mail("Réset", f"It’s {link}\n", None, ["ada@example.com"])
+    assert f"It’s {link}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])

@@ -16,7 +16,7 @@ def test_an_async_view_delivers_events_as_they_are_made(stack: Stack, target: st
     web = stack.start(
         target=target,
         env={
-            "DJANGO_SETTINGS_MODULE": "streaming_settings",
+            "DJANGO_SETTINGS_MODULE": "extra_settings",
             "PYTHONPATH": "/app/src:/apps",
         },
         options=("--volume", f"{HERE}/apps:/apps:ro"),
