@@ -1,0 +1,32 @@
+"""A newcomer's way, as docs/newcomer.md tells it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from tests.project_copy import ROOT, copy_project
+from tests.stack import engine
+from tests.stack.clone import environment
+
+STEP = re.compile(r"^\| ([^|]+) \| \d", re.MULTILINE)
+
+
+def test_a_newcomer_arrives(tmp_path: Path) -> None:
+    folder = copy_project(tmp_path / "origin")
+    git = ("git", "-c", "user.name=Newcomer", "-c", "user.email=newcomer@example.com")
+    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "All")):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    done = subprocess.run(
+        ["bash", "scripts/newcomer"],
+        cwd=folder,
+        env=environment(engine.PROJECT, 8830),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    assert STEP.findall(done.stdout) == STEP.findall((ROOT / "docs/newcomer.md").read_text())
+    assert "\n7 commands, " in done.stdout
