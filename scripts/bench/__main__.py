@@ -16,7 +16,7 @@ from collections.abc import Callable
 # Before anything reads it: never the developer's own project.
 os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-bench"
 
-from scripts.bench import commands, machine, report, results, servers
+from scripts.bench import commands, costs, machine, report, results, servers
 from scripts.bench.clone import FOLDER, Clone, MeasureError
 from tests.stack.engine import ROOT
 
@@ -34,6 +34,7 @@ ON_SERVERS: list[Measure[servers.Servers]] = [
     servers.memory,
     servers.replicas,
     servers.growth,
+    costs.costs,
 ]
 GROUPS = [measure.__name__ for measure in [*ON_A_CLONE, *ON_SERVERS]]
 
@@ -62,8 +63,10 @@ def main(*wanted: str) -> int:
         return 130
     found = results.load(FOLDER, GROUPS)
     print(results.table([result for result in found if not wanted or result.group in wanted]))
-    report.write(found, ROOT / "docs/benchmarks")
-    print("Written: docs/benchmarks/README.md and its pictures.")
+    report.write(found, ROOT / "docs")
+    print(
+        "Written: docs/benchmarks/README.md with its pictures, and the tables of docs/scaling.md."
+    )
     return 0
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from scripts.bench.results import HEADING, Figure, Result, number, rows
+from scripts.bench import scaling
+from scripts.bench.results import HEADING, Figure, Result, markdown, number, rows
 
 PAGE = """\
 # Benchmarks
@@ -17,13 +18,18 @@ two things are compared, they took turns, and each ratio is of two runs that fol
 
 {machine}
 """
+# Around the tables of docs/scaling.md.
+BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
 # In pixels.
 WIDTH, LABEL, VALUE, ROW, TOP = 880, 430, 120, 26, 34
 
 
-def write(results: Sequence[Result], folder: Path) -> None:
-    """Write README.md and the pictures of the groups given."""
+def write(results: Sequence[Result], docs: Path) -> None:
+    """Write benchmarks/README.md, its pictures, and the tables of scaling.md."""
+    folder = docs / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
+    file = docs / "scaling.md"
+    file.write_text(scaling_page(file.read_text(), results))
     for result in results:
         (folder / f"{result.group}.svg").write_text(picture(result))
     (folder / "README.md").write_text(page(results))
@@ -35,21 +41,27 @@ def page(results: Sequence[Result]) -> str:
     A group that was measured another time, or elsewhere, says so.
     """
     common = results[0].machine
-    parts = [PAGE.format(machine=_table(["machine", ""], [list(row) for row in common.items()]))]
+    parts = [PAGE.format(machine=markdown(["machine", ""], [list(row) for row in common.items()]))]
     for result in results:
         differs = [f"{k}: {v}" for k, v in result.machine.items() if common.get(k) != v]
         parts += [
             f"## {result.group}\n",
             f"{result.about}{' (' + '; '.join(differs) + ')' if differs else ''}\n",
-            _table(HEADING, rows(result)),
+            markdown(HEADING, rows(result)),
             f"\n![{result.group}: each figure's range]({result.group}.svg)\n",
         ]
     return "\n".join(parts)
 
 
-def _table(heading: list[str], lines: list[list[str]]) -> str:
-    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return f"| {' | '.join(heading)} |\n|{' --- |' * len(heading)}\n{body}"
+def scaling_page(text: str, results: Sequence[Result]) -> str:
+    """Return docs/scaling.md with its tables made anew, if the costs were measured."""
+    for result in results:
+        if result.group == "costs":
+            begin, rest = text.split(BEGIN)
+            end = rest.split(END)[1]
+            costs = {figure.what: figure.median for figure in result.figures}
+            return f"{begin}{BEGIN}\n{scaling.tables(costs)}{END}{end}"
+    return text
 
 
 def picture(result: Result) -> str:

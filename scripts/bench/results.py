@@ -139,3 +139,9 @@ def table(results: Sequence[Result]) -> str:
         + "\n"
         for line in lines
     )
+
+
+def markdown(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
+    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"| {' | '.join(heading)} |\n|{' --- |' * len(heading)}\n{body}"
