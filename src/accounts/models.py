@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import Upper
 from django.utils import timezone
 
 from accounts.managers import UserManager
@@ -40,7 +40,8 @@ class User(AbstractBaseUser, PermissionsMixin):
 
         constraints: ClassVar = [
             models.UniqueConstraint(
-                Lower("email"),
+                # What email__iexact compares, so that finding a user takes the index as well.
+                Upper("email"),
                 name="accounts_user_email_ci",
                 violation_error_message="A user with that e-mail address already exists.",
             )

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
@@ -94,3 +96,28 @@ def test_changes_a_password(admin_client: Client) -> None:
     )
     ada.refresh_from_db()
     assert ada.check_password("battery staple")
+
+
+def test_a_large_list_is_not_counted(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is the table read for it: pages come by the index, their number from the statistics."""
+    seed = "INSERT INTO accounts_user (email, name, password, is_active, is_staff, is_superuser, "
+    seed += "date_joined) SELECT n || '@example.com', '', '!', true, false, false, now() "
+    seed += "FROM generate_series(1, 300) n"
+    with connection.cursor() as cursor:
+        cursor.execute(seed)
+        cursor.execute("ANALYZE accounts_user")
+    monkeypatch.setattr("accounts.admin.MANY", 300)
+    with CaptureQueriesContext(connection) as queries:
+        page = admin_client.get(url(User, "changelist"))
+    assert "301 users" in page.text
+    assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    found = admin_client.get(url(User, "changelist"), {"q": "299@"})
+    assert "1 user" in found.text
+
+
+@pytest.mark.django_db
+def test_a_user_is_found_by_index() -> None:
+    found = User.objects.filter(email__iexact="ada@example.com")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    assert "accounts_user_email_ci" in found.explain()
