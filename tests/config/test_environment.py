@@ -15,9 +15,7 @@ import psycopg
 import pytest
 import yaml
 from django.conf import settings
-from django.core import mail
 from django.core.management import call_command
-from django.test import override_settings
 from hypothesis import strategies as st
 
 from config.env import CONTRACT, EX_CONFIG, FILE_SUFFIX, Environment, load, misspells, read, table
@@ -68,34 +66,6 @@ def test_secret_of_rds_may_hold_more_than_is_needed() -> None:
 
 def test_redis_may_be_behind_tls() -> None:
     assert environment(REDIS_URL="rediss://:p%2Fw@h:6380/1?ssl_cert_reqs=none")
-
-
-@pytest.mark.parametrize(
-    ("url", "options"),
-    [
-        ("smtp://mail:1025", {"host": "mail", "port": 1025, "username": "", "password": ""}),
-        ("smtps://a:p%2Fw@mail", {"username": "a", "password": "p/w", "use_ssl": True}),
-        ("smtp+starttls://a%40b:p@mail:2587", {"username": "a@b", "use_tls": True, "port": 2587}),
-    ],
-)
-def test_mail_goes_where_the_url_says(url: str, options: dict[str, Any]) -> None:
-    sender = "Method Hub <noreply@example.com>"
-    mailers = environment(EMAIL_URL=url, DEFAULT_FROM_EMAIL=sender).mailers()
-    assert mailers["default"]["OPTIONS"].items() >= options.items()
-    # Django takes it as it is; nothing is connected.
-    with override_settings(MAILERS=mailers):
-        assert mail.mailers.default.host == "mail"  # type: ignore[attr-defined]
-
-
-def test_without_a_mail_server_the_dev_target_prints_and_ecs_sends_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    printed = environment(TARGET="dev", DEBUG="true").mailers()
-    assert environment().mailers() == {}
-    link = f"http://localhost:8000/{'a' * 200}/"
-    with override_settings(MAILERS=printed):
-        mail.send_mail("Réset", f"It’s {link}\n", None, ["ada@example.com"])
-    assert f"It’s {link}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"])

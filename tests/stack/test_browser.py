@@ -165,6 +165,8 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Co
     ).wait_ready(60)
     web.exec("python", "manage.py", "ensure_superuser")
     yield request.param, web
+    # All tests come from one address, which must not be locked for the next.
+    web.exec("python", "manage.py", "axes_reset")
     web.remove()
 
 

@@ -11,6 +11,7 @@ from tests.stack.engine import HERE, Container, Stack, run, wait_for
 
 def test_every_line_is_json_on_stdout(web: Container) -> None:
     web.browser().get("/no-such-page/?password=unseen", X_Request_ID="asked-for-1")
+    wait_for(lambda: "GET /no-such-page/ 404" in web.logs(), 5)
     records = web.records()
     assert run("docker", "logs", web.id).stderr == ""
     for record in records:
