@@ -1,12 +1,13 @@
 """Users in the admin."""
 
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.core.paginator import Paginator
 from django.db import connection
+from django.db.models import QuerySet
 
 from accounts.forms import UserChangeForm, UserCreationForm
 from accounts.models import User
@@ -22,19 +23,19 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
     """
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Return the number of rows; of a large table that is not filtered, about that number."""
-        query = self.object_list.query  # type: ignore[union-attr]
-        if not query.where:
+        rows = cast("QuerySet[User]", self.object_list)
+        if not rows.query.where:
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
-                    [connection.ops.quote_name(query.model._meta.db_table)],
+                    [rows.model._meta.db_table],
                 )
-                estimate: int = cursor.fetchone()[0]
+                estimate = int(cursor.fetchone()[0])
             if estimate >= MANY:
                 return estimate
-        return self.object_list.count()
+        return rows.count()
 
 
 @admin.register(User)
