@@ -1,4 +1,5 @@
 # Stand-in for the official PostgreSQL image: Debian's PostgreSQL behind the same contract.
+# As there, the user has the same number in every major, to read what the other one wrote.
 ARG ROOT
 FROM ${ROOT}
 COPY apt-no-caches /etc/apt/apt.conf.d/docker-clean
@@ -9,6 +10,7 @@ ARG PGDATA
 ENV LANG=C.UTF-8 PG_MAJOR=${MAJOR} PGDATA=${PGDATA} \
     PATH=/usr/local/bin:/usr/lib/postgresql/${MAJOR}/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 RUN sed -ri "s!^#?(listen_addresses)\s*=\s*\S+.*!\1 = '*'!" /usr/share/postgresql/${MAJOR}/postgresql.conf.sample \
+    && usermod --uid 5432 postgres && groupmod --gid 5432 postgres \
     && rm -rf /var/lib/postgresql/* \
     && install -d -o postgres -g postgres -m 1777 /var/lib/postgresql "${VOLUME}" \
     && install -d -o postgres -g postgres -m 3777 /var/run/postgresql \
