@@ -3,8 +3,10 @@
 https://docs.gunicorn.org/en/stable/settings.html
 """
 
+import gc
 import threading
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from config import logging
@@ -15,6 +17,8 @@ _env = load(serving=True)
 bind = f"0.0.0.0:{_env.PORT}"
 workers = _env.WORKERS
 worker_class = "config.worker.Worker"
+# Once for all workers, which share its memory. Nothing may connect, or start a thread, on import.
+preload_app = True
 keepalive = _env.KEEP_ALIVE
 graceful_timeout = _env.GRACEFUL_TIMEOUT
 # Heartbeats are files, and the root file system is read-only; memory never blocks on a disk.
@@ -27,6 +31,12 @@ forwarded_allow_ips = ""
 loglevel = _env.LOG_LEVEL.lower()
 logconfig_dict = logging.configure(_env.LOG_LEVEL, _env.LOG_FORMAT)
 logging.log_uncaught()
+
+
+def when_ready(_server: Arbiter) -> None:
+    """Keep the garbage collector off what is shared: its marks would copy the memory."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker: Worker) -> None:
