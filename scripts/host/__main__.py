@@ -207,9 +207,8 @@ def up(target: str) -> None:
         if target == "ecs":
             stack.web.stop()
             checked(manage_py("collectstatic", "--noinput", "--clear", "--verbosity=0"), environ)
-        checked(manage_py("migrate"), environ)
-        if target == "dev":
-            checked(manage_py("ensure_superuser"), environ)
+        superuser = ["--ensure-superuser"] if target == "dev" else []
+        checked(manage_py("migrate", *superuser), environ)
         if is_wanted(stack.web, task):
             start(stack.web, task)
     subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)

@@ -77,6 +77,13 @@ class TestEnsureSuperuser:
         call_command("ensure_superuser")
         assert User.objects.get().check_password("changed")
 
+    @pytest.mark.django_db(transaction=True)
+    def test_migrate_runs_it_when_told_so(self) -> None:
+        call_command("migrate", verbosity=0)
+        assert not User.objects.exists()
+        call_command("migrate", ensure_superuser=True, verbosity=0)
+        assert User.objects.get().is_superuser
+
     def test_says_which_variables_it_needs(self, settings: Settings) -> None:
         settings.ENV = dataclasses.replace(settings.ENV, DJANGO_SUPERUSER_PASSWORD=None)
         with pytest.raises(CommandError, match="DJANGO_SUPERUSER_PASSWORD"):

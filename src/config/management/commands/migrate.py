@@ -3,7 +3,8 @@
 from typing import Any
 
 import psycopg
-from django.core.management.base import CommandError
+from django.core.management import call_command
+from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
 from django.db import connections
 
@@ -19,6 +20,13 @@ class Command(MigrateCommand):
     killed process leaves none behind.
     """
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add --ensure-superuser, which saves `make up` the start of another process."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--ensure-superuser", action="store_true", help="run ensure_superuser afterwards"
+        )
+
     def handle(self, *args: Any, **options: Any) -> str | None:
         """Take the lock, migrate, release it.
 
@@ -31,6 +39,10 @@ class Command(MigrateCommand):
                 if cursor.fetchone() != (True,):
                     self.stdout.write("Another migrate is running; waiting for it.")
                     lock.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-                return super().handle(*args, **options)
+                ensure_superuser = options.pop("ensure_superuser", False)
+                said = super().handle(*args, **options)
+                if ensure_superuser:
+                    call_command("ensure_superuser", stdout=self.stdout)
+                return said
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
