@@ -8,6 +8,8 @@ import shutil
 import subprocess
 
 from scripts.host.services import free_port
+from tests.project_copy import copy_project
+from tests.stack.clone import environment
 from tests.stack.engine import ROOT, run
 
 FOLDER = ROOT / ".local" / "bench"
@@ -24,20 +26,15 @@ class Clone:
 
     def __init__(self) -> None:
         """Copy what git has or would add; what a killed run left behind goes first."""
-        self.folder = FOLDER / "clone"
+        shutil.rmtree(FOLDER / "clone", ignore_errors=True)
+        self.folder = copy_project(FOLDER / "clone")
         self.project = os.environ["COMPOSE_PROJECT_NAME"]
         self.log = FOLDER / "log.txt"
         ports = {name: str(free_port()) for name in ("WEB_PORT", "POSTGRES_PORT", "REDIS_PORT")}
-        # Not what make passed on to this run: ONLY=… and its own flags.
-        kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKEOVERRIDES")}
-        self.env = kept | ports | {"FORCE": "1", "RUNTIME": "docker"}
+        self.env = environment(self.project, 0) | ports | {"FORCE": "1"}
+        if bundle := self.env.get("CA_BUNDLE"):
+            self.env["CA_BUNDLE"] = str(ROOT / bundle)
         self.url = f"http://127.0.0.1:{ports['WEB_PORT']}"
-        shutil.rmtree(self.folder, ignore_errors=True)
-        listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.folder / name)
         self.make("reset")
 
     def make(self, *arguments: str) -> None:
@@ -56,9 +53,7 @@ class Clone:
             )
         return done.stdout
 
-    def time(
-        self, command: str, prepare: str = "true", *, warmup: int = 0, runs: int = RUNS
-    ) -> list[float]:
+    def time(self, command: str, prepare: str = "true", *, warmup: int = 0) -> list[float]:
         """Return the seconds that each run of a shell command takes, by hyperfine.
 
         ``prepare`` runs before each, and is not counted. Raises MeasureError when either fails.
@@ -67,7 +62,7 @@ class Clone:
         done = subprocess.run(
             [
                 *("hyperfine", "--style", "none", "--shell", "sh", "--output", str(self.log)),
-                *("--warmup", str(warmup), "--runs", str(runs), "--prepare", prepare),
+                *("--warmup", str(warmup), "--runs", str(RUNS), "--prepare", prepare),
                 *("--export-json", str(exported), f"{command} 2>&1"),
             ],
             cwd=self.folder,

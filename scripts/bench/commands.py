@@ -83,7 +83,7 @@ def start(clone: Clone) -> list[Figure]:
     are built.
     """
     clone.make("build")
-    figures = [
+    return [
         Figure("make up, new volume", "s", clone.time("make up", "make reset"), at_most(4.5)),
         Figure("make up, with volume", "s", clone.time("make up", "make down"), at_most(2.4)),
         Figure("make up, already up", "s", clone.time("make up", warmup=1), at_most(1.0)),
@@ -94,8 +94,6 @@ def start(clone: Clone) -> list[Figure]:
             at_most(5.0),
         ),
     ]
-    clone.make("up")
-    return figures
 
 
 def reload(clone: Clone) -> list[Figure]:

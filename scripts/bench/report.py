@@ -67,12 +67,12 @@ def scaling_page(text: str, results: Sequence[Result]) -> str:
 def picture(result: Result) -> str:
     """Return a group's picture: of each figure a bar to the median, its range, and its target.
 
-    Figures of one unit share a scale. The colours follow the reader's, light or dark.
+    Figures of one unit share a scale; each ratio has its own. The colours follow the reader's, light or dark.
     """
     height = TOP + ROW * len(result.figures) + 30
     title = escape(f"{result.group}: median, range of all runs, and target")
     drawn = "".join(
-        _row(figure, TOP + ROW * line, _largest(result, figure.unit))
+        _row(figure, TOP + ROW * line, _largest(result, figure))
         for line, figure in enumerate(result.figures)
     )
     legend = TOP + ROW * len(result.figures) + 18
@@ -103,8 +103,9 @@ aria-label="{title}">
 """
 
 
-def _largest(result: Result, unit: str) -> float:
-    figures = [figure for figure in result.figures if figure.unit == unit]
+def _largest(result: Result, drawn: Figure) -> float:
+    alike = [figure for figure in result.figures if figure.unit == drawn.unit]
+    figures = [drawn] if drawn.unit == "×" else alike
     limits = [figure.target.limit for figure in figures if figure.target]
     return max([*limits, *(value for figure in figures for value in figure.values)]) or 1
 

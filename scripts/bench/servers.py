@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from scripts.bench.clone import FOLDER, RUNS
@@ -266,8 +267,6 @@ def replicas(servers: Servers) -> list[Figure]:
 
 
 def _per_cpu_second(servers: Servers, containers: list[Container]) -> float:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(len(containers)) as threads:
         loads = list(
             threads.map(
@@ -303,10 +302,9 @@ def growth(servers: Servers) -> list[Figure]:
     starts = [lambda size=size: servers.serve(DATABASE_URL=f"{url}users_{size}") for size in sizes]
     times: dict[str, list[list[float]]] = {}
     with servers.serving(*starts) as containers:
-        for path, what in (("/", "home"), ("/admin/accounts/user/", "admin list of users")):
-            times[what] = [[_get(servers, each, path) for each in containers] for _ in range(24)][
-                4:
-            ]
+        for path, what in ((PAGE, "home"), ("/admin/accounts/user/", "admin list of users")):
+            rounds = [[_get(servers, each, path) for each in containers] for _ in range(24)]
+            times[what] = rounds[4:]
         times["sign-in"] = [[_sign_in(each) for each in containers] for _ in range(9)][1:]
     figures = []
     for what, rounds in times.items():
