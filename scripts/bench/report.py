@@ -67,7 +67,8 @@ def scaling_page(text: str, results: Sequence[Result]) -> str:
 def picture(result: Result) -> str:
     """Return a group's picture: of each figure a bar to the median, its range, and its target.
 
-    Figures of one unit share a scale; each ratio has its own. The colours follow the reader's, light or dark.
+    Figures of one unit share a scale; each ratio has its own. The colours follow the reader's,
+    light or dark.
     """
     height = TOP + ROW * len(result.figures) + 30
     title = escape(f"{result.group}: median, range of all runs, and target")
