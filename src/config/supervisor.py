@@ -5,6 +5,7 @@ wrong file for some errors further on. Here the process that serves ends at any 
 the one above it starts it anew at the next change under src/.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -25,9 +26,12 @@ BROKEN_CODE = 4
 # Imported once, here, and not again at every reload: the slowest of what reads no settings.
 PRELOADED = (
     "django.contrib.admin.options",
+    "django.contrib.staticfiles.storage",
+    "django.core.management.commands.migrate",
     "django.db.backends.postgresql.base",
     "django.template.defaulttags",
     "django.test",
+    "django_redis.cache",
     "environs",
     "psycopg_pool",
     "redis.asyncio",
@@ -48,6 +52,8 @@ def supervise(main: Callable[[], None]) -> NoReturn:
     for name in PRELOADED:
         with suppress(ImportError):
             import_module(name)
+    # The collector would go over all that again in every child.
+    gc.freeze()
     waits_for_code = {BROKEN_CODE}
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))

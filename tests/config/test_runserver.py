@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -209,4 +210,12 @@ def test_serves_without_postgresql(runserver: Runserver) -> None:
     runserver.start(DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/nothing")
 
     wait(runserver.get)
-    assert "PostgreSQL cannot be reached" in runserver.said()
+    wait(lambda: "PostgreSQL cannot be reached" in runserver.said())
+
+
+def test_tells_of_unapplied_migrations_soon_after_it_serves(runserver: Runserver) -> None:
+    url = urlsplit(os.environ["DATABASE_URL"])
+    runserver.start(DATABASE_URL=url._replace(path="/postgres").geturl())
+
+    wait(lambda: "unapplied migration(s)" in runserver.said())
+    assert runserver.get()

@@ -13,7 +13,7 @@ import uvicorn
 from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
 from django.core.management.base import SystemCheckError
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
@@ -108,16 +108,22 @@ class Command(RunserverCommand):
             f"Django {self.get_version()} serves ASGI with uvicorn {uvicorn.__version__}: {url}\n"
             "For development only. CONTROL-C stops it."
         )
-        # What was saved while the code was being loaded came too early for the watcher.
-        late = threading.Timer(1, reload_if_changed)
+        late = threading.Timer(1, self.look_again)
         late.daemon = True
         late.start()
 
-    def check_migrations(self) -> None:
-        """Warn of unapplied migrations, but serve without PostgreSQL too, as ecs does."""
+    def look_again(self) -> None:
+        """Do what a reload need not wait for, a second later."""
+        # What was saved while the code was being loaded came too early for the watcher.
+        reload_if_changed()
         try:
             super().check_migrations()
         except OperationalError as error:
             self.stderr.write(
                 f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
             )
+        finally:
+            connection.close()
+
+    def check_migrations(self) -> None:
+        """Serve first, also without PostgreSQL, as ecs does; see look_again."""
