@@ -126,3 +126,10 @@ def test_deploy_checks_are_clean_behind_tls() -> None:
         assert done.returncode == 0, done.stderr
         silenced = 0 if tls == "true" else 4
         assert f"no issues ({silenced} silenced)" in done.stdout
+    # Without a mail server that is said before a deployment, not at every command.
+    del environment["EMAIL_URL"]
+    for options, says in ((["--deploy"], "accounts.W001"), ([], "no issues")):
+        done = subprocess.run(
+            [*command[:3], *options], env=environment, capture_output=True, text=True, check=True
+        )
+        assert says in done.stdout + done.stderr
