@@ -126,6 +126,8 @@ class Person:
             entry["message"]
             for entry in entries
             if not (self.expected and fine.search(entry["message"]))
+            # A container came or went elsewhere on this machine.
+            and "net::ERR_NETWORK_CHANGED" not in entry["message"]
             # Advice on pages that are Django's.
             and not (entry["level"] in ("DEBUG", "INFO") and "/admin/" in entry["message"])
         ]
