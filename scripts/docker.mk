@@ -10,9 +10,8 @@ export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $
 # CA_BUNDLE is usually outside the project; it is the user who named it.
 export BUILDX_BAKE_ENTITLEMENTS_FS := 0
 
-SERVICES = up --detach --wait --no-recreate --quiet-pull postgres redis
 # A one-off container of the running target, beside running services.
-ONE_OFF = $(RUNNING) $(SERVICES) && $(RUNNING) run --rm --no-deps web
+ONE_OFF = $(RUNNING) services && $(RUNNING) run --rm --no-deps web
 DATABASE = sh scripts/database-in-container
 # The same, always with the dev target's tools, on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
@@ -38,7 +37,7 @@ up-prodlike: env/secrets.env
 	@case "$(REPLICAS)" in "" | 0* | *[!0-9]*) echo "REPLICAS is '$(REPLICAS)': say how many containers, as REPLICAS=3." >&2; exit 1 ;; esac
 	@sh scripts/doctor docker quick ecs
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
-	@$(ECS) $(SERVICES) $(OR_EXPLAIN)
+	@$(ECS) services $(OR_EXPLAIN)
 	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --wait --no-deps --scale web=$(REPLICAS) migrate web $(OR_EXPLAIN)
 	@sh scripts/welcome ecs
 
@@ -59,7 +58,7 @@ migrate:
 	@$(RUNNING) run --rm migrate
 
 makemigrations:
-	@$(DEV) $(SERVICES)
+	@$(DEV) services
 	@$(DEV) run --rm --no-deps web python manage.py makemigrations $(ARGS)
 
 manage:
@@ -69,11 +68,11 @@ shell:
 	@$(ONE_OFF) python manage.py shell
 
 dbshell:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(RUNNING) exec postgres sh -c 'exec psql "$$DATABASE_URL"'
 
 redis-cli:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(RUNNING) exec redis redis-cli
 
 superuser:
@@ -83,29 +82,29 @@ fixtures:
 	@$(ONE_OFF) python manage.py loaddata demonstration
 
 db-snapshot:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(DATABASE) snapshot $(NAME)
 
 # The cache, sessions included, is of the other data.
 db-restore:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(DATABASE) restore $(NAME)
 	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
 
 db-snapshots:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(DATABASE) snapshots
 
 db-drop-snapshot:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@$(DATABASE) drop $(NAME)
 
 db-dump:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@sh scripts/dump-file write "$(FILE)" $(DATABASE) dump
 
 db-load:
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@sh scripts/dump-file read "$(FILE)" $(DATABASE) load
 	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
 
@@ -113,12 +112,12 @@ db-upgrade:
 	@bash scripts/upgrade-database
 
 seed:
-	@$(DEV) $(SERVICES)
+	@$(DEV) services
 	@$(DEV) run --rm --no-deps web python manage.py seed $(if $(USERS),--users $(USERS))
 
 # Without reload: a restart would lose the debugger. `make up` goes back to the usual web.
 debug: env/secrets.env
-	@$(DEV) $(SERVICES)
+	@$(DEV) services
 	@$(DEV) stop web
 	@echo "Attach to localhost:$(DEBUG_PORT); the site is on http://localhost:$(WEB_PORT)/. Ctrl-C ends; then make up."
 	@$(DEV) run --rm --no-deps --publish 127.0.0.1:$(WEB_PORT):8000 --publish 127.0.0.1:$(DEBUG_PORT):5678 web \
@@ -126,7 +125,7 @@ debug: env/secrets.env
 
 test: env/secrets.env
 	@$(DEV) build --quiet web
-	@$(DEV) $(SERVICES)
+	@$(DEV) services
 	@$(TOOLS) sh scripts/test $(T) $(ARGS)
 
 # From this machine, with the host runtime's Python.
@@ -150,7 +149,7 @@ env:
 parity: env/secrets.env
 	@$(DEV) build --quiet web
 	@$(ECS) build --quiet web
-	@$(RUNNING) $(SERVICES)
+	@$(RUNNING) services
 	@sh scripts/parity
 
 lint: env/secrets.env
