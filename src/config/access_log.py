@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import secrets
 import time
-import uuid
 
 from asgiref.typing import (
     ASGI3Application,
@@ -100,7 +100,7 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
         value = headers.get(name, b"").decode("latin-1")
         if _ID.fullmatch(value):
             return value
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def client_address(peer: str, forwarded_for: bytes, trusted_proxies: int) -> str:

@@ -27,19 +27,23 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.db import close_old_connections
 from django.http import FileResponse
-from django.urls import Resolver404, resolve, set_script_prefix
+from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
 
 # Bytes of a file that are read at once; a file that is no larger is sent from memory.
 FILE_BLOCK = 2**19
+# Where in the scope the choice of the chain leaves what it found; ASGI allows own names.
+FOUND = "methodhub.found"
 
 
-def is_asynchronous(scope: Any) -> bool:
-    """Return whether the URLconf leads to an asynchronous view."""
+def find(scope: Any) -> ResolverMatch | None:
+    """Return what the URLconf makes of a request's path, and note it; None if it leads nowhere."""
     path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
     try:
-        return iscoroutinefunction(resolve(path).func)
+        found = resolve(path)
     except Resolver404:
-        return False
+        found = None
+    scope[FOUND] = path, found
+    return found
 
 
 class Handler(ASGIHandler):
@@ -57,7 +61,8 @@ class Handler(ASGIHandler):
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request, in the thread-sensitive context that ASGIHandler made."""
-        if is_asynchronous(scope):
+        found = find(scope)
+        if found and iscoroutinefunction(found.func):
             await self.asynchronous.handle(scope, receive, send)
             return
         try:
@@ -90,6 +95,14 @@ class Handler(ASGIHandler):
         finally:
             # A stream goes on in a thread of its own, and this one turns to another request.
             close_old_connections()
+
+    def resolve_request(self, request: Any) -> ResolverMatch:
+        """Take what was found at first, unless a middleware wants another URLconf or path."""
+        path, found = request.scope[FOUND]
+        if not found or hasattr(request, "urlconf") or request.path_info != path:
+            return super().resolve_request(request)
+        request.resolver_match = found
+        return cast("ResolverMatch", found)
 
     async def _send_stream(self, response: Any, receive: Any, send: Any) -> None:
         """Send a stream as it is made, until its client goes; close it."""

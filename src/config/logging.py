@@ -77,6 +77,11 @@ def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
+    # What no line holds need not be found out for each.
+    # https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]
+    logging._srcfile = None
     # Their own handlers would say everything twice. gunicorn turns propagation off and lends its
     # handlers to uvicorn, so it needs the one there is.
     quiet = {"handlers": [], "propagate": True}
