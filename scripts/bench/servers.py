@@ -192,7 +192,7 @@ def requests(servers: Servers) -> list[Figure]:
     ecs target, from the same image: gunicorn with plain uvicorn workers and no pool, and
     gunicorn's gthread workers over WSGI with the same pool; all write a line for each request.
     A trivial view costs ecs the same processor time as gthread, 0.38 and 0.37 ms. But a request
-    changes threads twice, which leaves a quarter of a core idle; and of 16 connections that are
+    changes threads twice, which leaves a fifth of a core idle; and of 16 connections that are
     kept one worker may have taken most, which is where the smallest figures come from.
     """
     with servers.serving(

@@ -1,4 +1,4 @@
-"""Django's ASGI handler at the speed of WSGI, for all but asynchronous views.
+"""Django's ASGI handler near the speed of WSGI, for all but asynchronous views.
 
 Django's own runs each synchronous middleware and view as an errand to a thread, which it starts for
 the request alone: some ten errands for a page. Here a synchronous view has one errand for the whole
