@@ -20,13 +20,22 @@ TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
 OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 
+# Of a start's migrate only a failure is news.
+MIGRATE = mkdir -p .local && $(1) >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
+
 # Build one of the Dockerfile's further stages.
 STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 
+# Side by side, so that it is quick: web's processes start while PostgreSQL does, and migrate runs in
+# web's container. Whoever waits for `make up` meets no site that is not migrated.
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
-	@$(DEV) up --detach --wait --remove-orphans $(OR_EXPLAIN)
+	@$(DEV) up --detach --remove-orphans postgres redis $(OR_EXPLAIN)
+	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
+	@$(DEV) await postgres redis $(OR_EXPLAIN)
+	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
+	@$(DEV) await web $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
 # One for each replica, as 8000-8002; the engine deals them out.
@@ -38,7 +47,9 @@ up-prodlike: env/secrets.env
 	@sh scripts/doctor docker quick ecs
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) services $(OR_EXPLAIN)
-	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --wait --no-deps --scale web=$(REPLICAS) migrate web $(OR_EXPLAIN)
+	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
+	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) web $(OR_EXPLAIN)
+	@$(ECS) await web $(OR_EXPLAIN)
 	@sh scripts/welcome ecs
 
 down:

@@ -80,9 +80,7 @@ def build(clone: Clone) -> list[Figure]:
 
 def start(clone: Clone) -> list[Figure]:
     """From the command to its end, when the page is served and the database migrated. The images
-    are built. What is missed is Compose's: it looks at what it waits for twice a second, and takes
-    1.1 s to find that nothing is to be done. The one-off migrate takes as long again, and is not
-    left out when all seems to be there: it is what makes `make up` right after any change.
+    are built.
     """
     clone.make("build")
     return [

@@ -85,13 +85,13 @@ def test_port_of_a_stranger(clone: Patient) -> None:
 
 
 def test_up_shows_the_table_of_a_refused_environment(clone: Patient) -> None:
-    """Compose alone says no more than that migrate did not complete."""
+    """Compose alone says no more than that a container restarts."""
     file = clone.folder / "env/dev.env"
     sound = file.read_text()
     file.write_text(f"{sound}WORKERS=many\nKEEP_ALIVE=0\n")
     done = clone.run("make", "up")
     assert done.returncode != 0
-    for words in ("Exited (78)", "has 2 problems", "WORKERS", "KEEP_ALIVE", "from 1 to 64"):
+    for words in ("Restarting (78)", "has 2 problems", "WORKERS", "KEEP_ALIVE", "from 1 to 64"):
         assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert "KEEP_ALIVE" in clone.wrong()["inside"]

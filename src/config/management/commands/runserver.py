@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
@@ -14,10 +15,14 @@ from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
 from django.core.management.base import SystemCheckError
 from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
 from config.supervisor import BROKEN_CODE, reload_if_changed
+
+# Seconds until what is not migrated is news: `make up` starts PostgreSQL and migrates beside this.
+MIGRATE_PATIENCE = 5
 
 
 class Server:
@@ -48,6 +53,17 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         uvicorn.Server(config).run(sockets=[self.socket])
+
+
+def migrated() -> bool:
+    """Return whether PostgreSQL answers and all migrations are applied."""
+    try:
+        executor = MigrationExecutor(connection)
+        return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except OperationalError:
+        return False
+    finally:
+        connection.close()
 
 
 def reloader() -> autoreload.BaseReloader:
@@ -116,6 +132,10 @@ class Command(RunserverCommand):
         """Do what a reload need not wait for, a second later."""
         # What was saved while the code was being loaded came too early for the watcher.
         reload_if_changed()
+        for _ in range(MIGRATE_PATIENCE):
+            if migrated():
+                return
+            time.sleep(1)
         try:
             super().check_migrations()
         except OperationalError as error:
