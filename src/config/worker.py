@@ -4,8 +4,12 @@ On SIGTERM gunicorn's master closes its own copy of the listening socket and sen
 workers, which uvicorn answers by refusing connections at once, while load balancers still send
 some: they learn of it only from the next failed probe. So a worker first says 503 on /readyz and
 goes on serving for DRAIN_DELAY seconds, each answer asking its client to close the connection.
-Then it closes the socket and finishes what is in flight. GRACEFUL_TIMEOUT seconds after SIGTERM
+Then it closes its sockets and finishes what is in flight. GRACEFUL_TIMEOUT seconds after SIGTERM
 the master kills what is left.
+
+Of workers that wait at one socket, whichever wakes first takes most of the connections that come
+together, and keeps them: one would be busy and the others idle. So each listens on a socket of its
+own as well, and the kernel deals new connections out.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
+import socket
 import sys
 import time
 from types import FrameType
@@ -79,9 +84,22 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGQUIT, functools.partial(_leave_now, server)
         )
-        await server.serve(sockets=self.sockets)
+        await server.serve(sockets=[*self.sockets, *map(beside, self.sockets)])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def beside(shared: socket.socket) -> socket.socket:
+    """Return a socket for the address of a bound one, which goes on listening (socket(7)).
+
+    SO_REUSEPORT is set after the bind: two servers still cannot be started on one port.
+    """
+    own = socket.socket(shared.family, shared.type)
+    for each in (shared, own):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    own.bind(shared.getsockname())
+    return own
 
 
 def _leave_now(server: Server) -> None:

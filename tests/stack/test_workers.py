@@ -1,0 +1,45 @@
+"""The workers of a container share its load."""
+
+from __future__ import annotations
+
+import contextlib
+from http.client import HTTPConnection
+
+from tests.stack.engine import Container
+from tests.stack.figures import figure
+
+CONNECTIONS = 60
+# Of the kernel's dealing: less comes once in some ten thousand times.
+LEAST = 6
+# How many sockets each process of gunicorn has.
+SOCKETS = """
+import os
+from pathlib import Path
+for process in Path("/proc").glob("[0-9]*"):
+    words = process.joinpath("cmdline").read_bytes().split(bytes(1))
+    if any(word.endswith(b"/gunicorn") for word in words):
+        links = [os.readlink(link) for link in process.joinpath("fd").iterdir()]
+        print(process.name, sum(link.startswith("socket:") for link in links))
+"""
+
+
+def sockets(web: Container) -> dict[str, int]:
+    """Return the sockets of each process, by its id."""
+    rows = (line.split() for line in web.python(SOCKETS).splitlines())
+    return {process: int(count) for process, count in rows}
+
+
+def test_connections_that_are_kept_are_dealt_out(web: Container) -> None:
+    before = sockets(web)
+    with contextlib.ExitStack() as kept:
+        connections = [HTTPConnection(web.address, 8000, timeout=10) for _ in range(CONNECTIONS)]
+        for connection in connections:
+            kept.callback(connection.close)
+            connection.connect()
+        for connection in connections:
+            connection.request("GET", "/livez")
+            assert connection.getresponse().read()
+        after = sockets(web)
+    *_master, less, more = sorted(after[process] - before[process] for process in after)
+    figure("workers", f"{CONNECTIONS} connections kept", f"{less} and {more}")
+    assert less >= LEAST
