@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from redis import ConnectionPool
+from django_redis.pool import ConnectionFactory
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -61,3 +62,21 @@ class ImpatientPool(ConnectionPool):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take the arguments of redis-py's pool."""
         super().__init__(*args, **options | {"retry": CircuitBreaker()})
+
+
+class OneClient(ConnectionFactory):  # type: ignore[misc]  # it is untyped
+    """Makes one client of redis-py for each Redis.
+
+    Django makes a cache object for each request, and django-redis a client for each of those, which
+    costs as much as a command. A client may be shared by threads:
+    https://redis.readthedocs.io/en/stable/advanced_features.html
+    """
+
+    _clients: ClassVar[dict[ConnectionPool, Redis]] = {}
+
+    def get_connection(self, params: dict[str, Any]) -> Redis:
+        """Return the client of what the parameters name."""
+        pool = self.get_or_create_connection_pool(params)
+        if pool not in self._clients:
+            self._clients[pool] = super().get_connection(params)
+        return self._clients[pool]

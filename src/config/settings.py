@@ -127,6 +127,7 @@ CACHES = {
         "OPTIONS": {
             # The site works without Redis, so it must not wait for it, nor ask again.
             "IGNORE_EXCEPTIONS": True,
+            "CONNECTION_FACTORY": "config.cache.OneClient",
             "CONNECTION_POOL_CLASS": "config.cache.ImpatientPool",
             "SOCKET_CONNECT_TIMEOUT": ENV.REDIS_TIMEOUT,
             "SOCKET_TIMEOUT": ENV.REDIS_TIMEOUT,

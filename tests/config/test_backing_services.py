@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client, override_settings
@@ -42,6 +43,18 @@ def test_a_silent_redis_is_waited_for_once() -> None:
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_requests_share_a_client_of_redis() -> None:
+    """Django gives each of them, as each context, a cache object of its own."""
+
+    def mine() -> tuple[object, object]:
+        backend = caches["default"]
+        return backend, backend.client.get_client()  # type: ignore[attr-defined]
+
+    (backend, client), (other, same) = (contextvars.Context().run(mine) for _ in range(2))
+    assert other is not backend
+    assert same is client
 
 
 def test_session_is_in_redis_and_in_postgresql(admin_client: Client) -> None:
