@@ -52,7 +52,9 @@ def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
     ``level`` is the name of the least severe level that is logged.
     """
     render: list[Processor]
+    access = "stdout"
     if form == "json":
+        access = "batched"
         # A traceback becomes one string, without the values of local variables.
         render = [
             structlog.processors.format_exc_info,
@@ -101,9 +103,15 @@ def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
                 "stream": "ext://sys.stdout",
                 "formatter": "stdout",
             },
+            "batched": {
+                "class": "config.batched_handler.BatchedHandler",
+                "stream": "ext://sys.stdout",
+                "formatter": "stdout",
+            },
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
+            "access": {"handlers": [access], "propagate": False},
             "django": quiet,
             "django.server": quiet,
             "gunicorn.error": {"handlers": ["stdout"], "propagate": False, "level": level},
