@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import socket
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -17,6 +16,7 @@ from django.db import connection
 from django.test import Client, override_settings
 
 from accounts.models import User
+from tests import forked
 
 
 def test_cache_keeps_what_it_is_given() -> None:
@@ -127,22 +127,20 @@ def test_deploy_checks_are_clean_behind_tls() -> None:
         "EMAIL_URL": "smtps://user:password@localhost",
         "DEFAULT_FROM_EMAIL": "noreply@example.com",
     }
-    command = [sys.executable, str(django_settings.SRC / "manage.py"), "check", "--deploy"]
-    for tls in ("true", "false"):
-        done = subprocess.run(
-            [*command, "--fail-level", "WARNING"],
-            env=environment | {"TLS_IN_FRONT": tls},
-            capture_output=True,
-            text=True,
-            check=False,
+
+    def check(*options: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return forked.run(
+            *("manage.py", "check", *options), env=environment | changes, cwd=django_settings.SRC
         )
+
+    for tls in ("true", "false"):
+        done = check("--deploy", "--fail-level", "WARNING", TLS_IN_FRONT=tls)
         assert done.returncode == 0, done.stderr
         silenced = 0 if tls == "true" else 4
         assert f"no issues ({silenced} silenced)" in done.stdout
     # Without a mail server that is said before a deployment, not at every command.
     del environment["EMAIL_URL"]
     for options, says in ((["--deploy"], "accounts.W001"), ([], "no issues")):
-        done = subprocess.run(
-            [*command[:3], *options], env=environment, capture_output=True, text=True, check=True
-        )
+        done = check(*options)
+        assert done.returncode == 0, done.stderr
         assert says in done.stdout + done.stderr

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 
 from config.env import CONTRACT, EX_CONFIG, FILE_SUFFIX, Environment, load, misspells, read, table
 from config.management.commands.env import documents
+from tests import forked
 from tests.config.conftest import CANARY, SOUND
 
 ROOT = settings.SRC.parent
@@ -121,13 +121,14 @@ def test_awkward_passwords_connect(form: str) -> None:
         try:
             changed = {name: value for name, value in SOUND.items() if name != "DATABASE_URL"}
             done = _python(
+                "-c",
                 "import django; django.setup()\n"
                 "from django.db import connection\n"
                 "with connection.cursor() as cursor:\n"
                 "    cursor.execute('SELECT current_user')\n"
                 "    print(cursor.fetchone()[0])\n"
                 "connection.close(); connection.close_pool()",
-                changed | {form: given[form]},
+                **changed | {form: given[form], "DJANGO_SETTINGS_MODULE": "config.settings"},
             )
         finally:
             connection.execute(psycopg.sql.SQL("DROP ROLE {}").format(psycopg.sql.Identifier(role)))
@@ -318,23 +319,12 @@ def test_only_the_contract_reads_the_environment() -> None:
 # -- however Django starts ------------------------------------------------------------------------
 
 
-def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(settings.SRC)} | env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+def _python(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(settings.SRC)}
+    return forked.run(*arguments, env=base | env, cwd=ROOT)
 
 
-def _python(code: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return _run([sys.executable, "-c", code], {"DJANGO_SETTINGS_MODULE": "config.settings"} | env)
-
-
-MANAGE = [sys.executable, "src/manage.py"]
+MANAGE = "src/manage.py"
 EIGHT = SOUND | {
     "DATABASE_URL": f"postgres://app:{CANARY}/@postgres/app",
     "REDIS_URL": f"http://{CANARY}@redis",
@@ -350,19 +340,19 @@ EIGHT = SOUND | {
 @pytest.mark.parametrize(
     "command",
     [
-        [*MANAGE, "check"],
-        [*MANAGE, "migrate"],
-        [*MANAGE, "runserver", "127.0.0.1:1"],
-        [*MANAGE, "env"],
-        [sys.executable, "-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi"],
-        [sys.executable, "-m", "pytest", "tests/home"],
-        [sys.executable, "-c", "import config.asgi"],
-        [sys.executable, "-c", "import config.wsgi"],
+        [MANAGE, "check"],
+        [MANAGE, "migrate"],
+        [MANAGE, "runserver", "127.0.0.1:1"],
+        [MANAGE, "env"],
+        ["-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi"],
+        ["-m", "pytest", "tests/home"],
+        ["-c", "import config.asgi"],
+        ["-c", "import config.wsgi"],
     ],
     ids=["check", "migrate", "runserver", "env", "gunicorn", "pytest", "asgi", "wsgi"],
 )
 def test_eight_broken_variables_make_eight_rows_and_status_78(command: list[str]) -> None:
-    done = _run(command, EIGHT)
+    done = _python(*command, **EIGHT)
     assert done.returncode == EX_CONFIG, done.stderr
     assert "The environment has 8 problems" in done.stderr
     rows = [line.split()[0] for line in done.stderr.splitlines() if line.split()]
@@ -372,16 +362,13 @@ def test_eight_broken_variables_make_eight_rows_and_status_78(command: list[str]
 
 
 def test_nothing_is_served_with_the_values_of_a_build() -> None:
-    done = _run(
-        [sys.executable, "-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi"],
-        {"BUILD": "true"},
-    )
+    done = _python("-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi", BUILD="true")
     assert done.returncode == EX_CONFIG
     assert "BUILD" in done.stderr
 
 
 def test_a_build_needs_nothing() -> None:
-    done = _run([*MANAGE, "check"], {"BUILD": "true"})
+    done = _python(MANAGE, "check", BUILD="true")
     assert done.returncode == 0, done.stderr
 
 
@@ -392,7 +379,7 @@ def test_env_says_where_values_come_from_but_never_a_secret(tmp_path: Path) -> N
     file = tmp_path / "key"
     file.write_text(SOUND["SECRET_KEY"])
     env = {name: value for name, value in SOUND.items() if name != "SECRET_KEY"}
-    done = _run([*MANAGE, "env"], env | {"SECRET_KEY_FILE": str(file), "LOG_LEVEL": "ERROR"})
+    done = _python(MANAGE, "env", **env | {"SECRET_KEY_FILE": str(file), "LOG_LEVEL": "ERROR"})
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
     assert lines["SECRET_KEY"][1:3] == ["set", f"SECRET_KEY_FILE={file}"]
@@ -403,7 +390,7 @@ def test_env_says_where_values_come_from_but_never_a_secret(tmp_path: Path) -> N
 
 
 def test_env_lists_every_variable_when_nothing_else_starts() -> None:
-    done = _run([*MANAGE, "env"], EIGHT)
+    done = _python(MANAGE, "env", **EIGHT)
     assert done.returncode == EX_CONFIG
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
     assert set(CONTRACT) <= set(lines)

@@ -4,16 +4,17 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
+from tests import forked
 
 SRC = Path(__file__).resolve().parent.parent.parent / "src"
 WAITING = "Waiting for a change under src/"
@@ -36,19 +37,18 @@ class Runserver:
         self.output = directory / "output"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: ForkServerProcess | None = None
 
     def start(self, *arguments: str, **environment: str | None) -> "Runserver":
         """Start it; variables that are None are left out of its environment."""
         changed = os.environ | environment | {"PYTHONPATH": str(self.src)}
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "runserver", f"127.0.0.1:{self.port}", *arguments],
-                cwd=self.src,
-                env={name: value for name, value in changed.items() if value is not None},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = forked.start(
+            *("manage.py", "runserver", f"127.0.0.1:{self.port}", *arguments),
+            env={name: value for name, value in changed.items() if value is not None},
+            cwd=self.src,
+            stdout=self.output,
+            stderr=self.output,
+        )
         return self
 
     def said(self) -> str:
@@ -63,19 +63,26 @@ class Runserver:
         except (OSError, HTTPException):
             return ""
 
-    def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+    def ended(self, seconds: float = 20) -> int | None:
+        """Wait for its end and return the exit status; None when it goes on."""
+        assert self.process
+        self.process.join(seconds)
+        return self.process.exitcode
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int | None, float]:
         """Return the exit status and the seconds that stopping took."""
         assert self.process
+        assert self.process.pid
         start = time.monotonic()
-        self.process.send_signal(by)
-        return self.process.wait(10), time.monotonic() - start
+        os.kill(self.process.pid, by)
+        return self.ended(10), time.monotonic() - start
 
 
 @pytest.fixture
 def runserver(tmp_path: Path) -> Iterator[Runserver]:
     server = Runserver(tmp_path)
     yield server
-    if server.process and server.process.poll() is None:
+    if server.process and server.process.is_alive():
         server.stop()
 
 
@@ -173,8 +180,7 @@ def test_stops_while_it_waits(runserver: Runserver, by: signal.Signals) -> None:
 def test_a_broken_environment_ends_it(runserver: Runserver) -> None:
     runserver.start(SECRET_KEY="short")
 
-    assert runserver.process
-    assert runserver.process.wait(20) == 78
+    assert runserver.ended() == 78
     assert "SECRET_KEY" in runserver.said()
     assert "Traceback" not in runserver.said()
 
@@ -182,8 +188,7 @@ def test_a_broken_environment_ends_it(runserver: Runserver) -> None:
 def test_a_taken_port_ends_it(runserver: Runserver) -> None:
     with socket.create_server(("127.0.0.1", runserver.port)):
         runserver.start()
-        assert runserver.process
-        assert runserver.process.wait(20) == 1
+        assert runserver.ended() == 1
     assert "already in use" in runserver.said()
     assert "Traceback" not in runserver.said()
 
