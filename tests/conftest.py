@@ -14,6 +14,11 @@ from pytest_django import Settings
 from accounts.models import User
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits for seconds: at the end nothing would be left to do beside it."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
     """Prefix the keys, so that neither other workers nor a running site are met; clean up."""

@@ -16,6 +16,8 @@ import pytest
 
 from tests import forked
 
+pytestmark = pytest.mark.waits
+
 SRC = Path(__file__).resolve().parent.parent.parent / "src"
 WAITING = "Waiting for a change under src/"
 

@@ -78,6 +78,7 @@ STATES = list(
 )
 
 
+@pytest.mark.waits
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("postgres", "redis", "migrations", "draining"), STATES)
 def test_readiness(
