@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -53,17 +54,6 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         uvicorn.Server(config).run(sockets=[self.socket])
-
-
-def migrated() -> bool:
-    """Return whether PostgreSQL answers and all migrations are applied."""
-    try:
-        executor = MigrationExecutor(connection)
-        return not executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except OperationalError:
-        return False
-    finally:
-        connection.close()
 
 
 def reloader() -> autoreload.BaseReloader:
@@ -132,18 +122,21 @@ class Command(RunserverCommand):
         """Do what a reload need not wait for, a second later."""
         # What was saved while the code was being loaded came too early for the watcher.
         reload_if_changed()
-        for _ in range(MIGRATE_PATIENCE):
-            if migrated():
-                return
+        patience = time.monotonic() + MIGRATE_PATIENCE
+        while time.monotonic() < patience:
+            try:
+                executor = MigrationExecutor(connection)
+                if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                    return
+                tell = super().check_migrations
+            except OperationalError as error:
+                said = f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
+                tell = partial(self.stderr.write, said)
+            finally:
+                connection.close()
             time.sleep(1)
-        try:
-            super().check_migrations()
-        except OperationalError as error:
-            self.stderr.write(
-                f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
-            )
-        finally:
-            connection.close()
+        tell()
+        connection.close()
 
     def check_migrations(self) -> None:
         """Serve first, also without PostgreSQL, as ecs does; see look_again."""
