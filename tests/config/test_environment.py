@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +360,14 @@ def test_eight_broken_variables_make_eight_rows_and_status_78(command: list[str]
     assert set(EIGHT) - {"TARGET"} <= set(rows)
     assert "Traceback" not in done.stdout + done.stderr
     assert CANARY not in done.stdout + done.stderr
+
+
+def test_an_interpreter_of_its_own_starts() -> None:
+    """The others are forked from one that has packages imported already: tests/forked.py."""
+    done = subprocess.run(
+        [sys.executable, MANAGE, "check"], env=SOUND, cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_is_served_with_the_values_of_a_build() -> None:
