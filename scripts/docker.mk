@@ -21,7 +21,7 @@ OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
 OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 
 # Of a start's migrate only a failure is news.
-MIGRATE = mkdir -p .local && $(1) >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
+MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
 
 # Build one of the Dockerfile's further stages.
 STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
@@ -31,9 +31,9 @@ STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Do
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
-	@$(DEV) up --detach --remove-orphans postgres redis $(OR_EXPLAIN)
+	@$(DEV) begin $(OR_EXPLAIN)
 	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
-	@$(DEV) await postgres redis $(OR_EXPLAIN)
+	@$(DEV) await $(OR_EXPLAIN)
 	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
 	@$(DEV) await web $(OR_EXPLAIN)
 	@sh scripts/welcome dev

@@ -191,9 +191,6 @@ def requests(servers: Servers) -> list[Figure]:
     who is signed in: the session from Redis, the user from PostgreSQL, a template. Beside the
     ecs target, from the same image: gunicorn with plain uvicorn workers and no pool, and
     gunicorn's gthread workers over WSGI with the same pool; all write a line for each request.
-    A trivial view costs ecs the same processor time as gthread, 0.38 and 0.37 ms. But a request
-    changes threads twice, which leaves a fifth of a core idle; and of 16 connections that are
-    kept one worker may have taken most, which is where the smallest figures come from.
     """
     with servers.serving(
         lambda: servers.serve(),
@@ -227,20 +224,21 @@ def static(servers: Servers) -> list[Figure]:
 
 def memory(servers: Servers) -> list[Figure]:
     """The master and 2 workers under load: pages, a trivial view, the sign-in form and static files
-    by turns, looked at ten times while 100,000 requests come. Shared memory counts once (PSS).
+    by turns, looked at about every 10,000 requests. Shared memory counts once (PSS). Growth is of
+    the 100,000 requests that follow the first 50,000, in which threads and caches come to be.
     """
-    total, samples = 0, []
+    total, samples, settled = 0, [], []
     with servers.serving(lambda: servers.serve()) as [web]:
-        while total < 100_000:
-            goal = total + 10_000
-            while total < goal:
-                for path in (PAGE, PLAIN, PLAIN, "/admin/login/", STATIC):
-                    total += servers.load(web, path, seconds=2).requests
+        while total < 150_000:
+            for path in (PAGE, PLAIN, PLAIN, "/admin/login/", STATIC):
+                total += servers.load(web, path, seconds=1).requests
             samples.append([int(value) / 1e6 for value in web.python(MEMORY).split()])
+            if total > 50_000:
+                settled.append(samples[-1][0])
     shared, resident = (list(column) for column in zip(*samples, strict=True))
     # The last half against the first: single samples come before or after a collection.
-    half = len(shared) // 2
-    growth = ratios(shared[-half:], shared[:half])
+    half = len(settled) // 2
+    growth = ratios(settled[-half:], settled[:half])
     return [
         Figure("all processes, PSS", "MB", shared, at_most(200, by="worst")),
         Figure("all processes, RSS", "MB", resident),

@@ -3,7 +3,7 @@
 Written by itself, the line of each request costs a quarter of a small one: the write lets another
 thread take the interpreter, and where the reader of the pipe is slow it holds up the event loop,
 and with it every request. So a thread writes those lines, in batches. Others are not for this: what
-a process says last must be out when it dies. Of these, SIGKILL loses a moment's.
+a process says last must be out when it dies. Of these, one that is killed loses what waits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from select import PIPE_BUF
 from typing import TextIO
 
 # Seconds in which a batch is gathered.
@@ -22,7 +22,11 @@ MOST = 10_000
 
 
 class BatchedHandler(logging.StreamHandler[TextIO]):
-    """A StreamHandler that writes lines in batches; made before a fork, used after it."""
+    """A StreamHandler that writes lines in batches; made before a fork, used after it.
+
+    Workers share a pipe, and of a write the first PIPE_BUF bytes only are never torn (pipe(7)): a
+    batch is written in such pieces.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         """Take the stream; the thread starts with the first line."""
@@ -55,11 +59,22 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Write what waits; logging calls it, too, when the process ends."""
         with self._writing:
-            lines = []
+            piece: list[str] = []
+            size = 0
             # Others may append meanwhile.
-            with suppress(IndexError):
-                while True:
-                    lines.append(self._lines.popleft())
-            if lines:
+            while self._lines:
+                line = self._lines.popleft()
+                size += len(line.encode())
+                if size > PIPE_BUF:
+                    self._put(piece)
+                    piece, size = [], len(line.encode())
+                piece.append(line)
+            self._put(piece)
+
+    def _put(self, lines: list[str]) -> None:
+        if lines:
+            try:
                 self.stream.write("".join(lines))
                 self.stream.flush()
+            except Exception:  # noqa: BLE001, RUF100 - as logging's own handlers do
+                self.handleError(logging.makeLogRecord({"msg": f"{len(lines)} lines are lost"}))

@@ -46,15 +46,16 @@ _ALWAYS: list[Processor] = [
 ]
 
 
-def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
+def configure(
+    level: str, form: Literal["json", "console"], *, batched: bool = False
+) -> dict[str, Any]:
     """Route structlog and Python's warnings to ``logging``; return what logging.config wants.
 
-    ``level`` is the name of the least severe level that is logged.
+    ``level`` is the name of the least severe level that is logged; ``batched`` says that a server
+    runs which ends in order, and so may keep access lines back for a moment.
     """
     render: list[Processor]
-    access = "stdout"
     if form == "json":
-        access = "batched"
         # A traceback becomes one string, without the values of local variables.
         render = [
             structlog.processors.format_exc_info,
@@ -111,7 +112,7 @@ def configure(level: str, form: Literal["json", "console"]) -> dict[str, Any]:
         },
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
-            "access": {"handlers": [access], "propagate": False},
+            "access": {"handlers": ["batched" if batched else "stdout"], "propagate": False},
             "django": quiet,
             "django.server": quiet,
             "gunicorn.error": {"handlers": ["stdout"], "propagate": False, "level": level},

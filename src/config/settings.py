@@ -221,7 +221,7 @@ else:
 
 # -- logging --------------------------------------------------------------------------------------
 
-LOGGING = logging.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT)
+LOGGING = logging.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT, batched=ENV.TARGET == "ecs")
 
 # -- dev tools ------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ the master kills what is left.
 
 Of workers that wait at one socket, whichever wakes first takes most of the connections that come
 together, and keeps them: one would be busy and the others idle. So each listens on a socket of its
-own as well, and the kernel deals new connections out.
+own as well, and Linux deals new connections out. The price: those that wait at its own socket, and
+are not accepted yet, hang with a worker that hangs, and are reset with one that is killed.
 """
 
 from __future__ import annotations
@@ -84,21 +85,27 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGQUIT, functools.partial(_leave_now, server)
         )
-        await server.serve(sockets=[*self.sockets, *map(beside, self.sockets)])
+        await server.serve(sockets=[*self.sockets, *own_sockets(self.sockets)])
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
 
-def beside(shared: socket.socket) -> socket.socket:
-    """Return a socket for the address of a bound one, which goes on listening (socket(7)).
+def own_sockets(shared: list[socket.socket]) -> list[socket.socket]:
+    """Return a socket for the address of each that is bound, which goes on listening (socket(7)).
 
-    SO_REUSEPORT is set after the bind: two servers still cannot be started on one port.
+    SO_REUSEPORT is set after the bind: two servers still cannot be started on one port. Only Linux
+    deals connections out; elsewhere the last socket would get them all.
     """
-    own = socket.socket(shared.family, shared.type)
-    for each in (shared, own):
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    own.bind(shared.getsockname())
+    if sys.platform != "linux":
+        return []
+    own = []
+    for bound in shared:
+        beside = socket.socket(bound.family, bound.type)
+        for each in (bound, beside):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        beside.bind(bound.getsockname())
+        own.append(beside)
     return own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -24,7 +25,7 @@ logger.addHandler(BatchedHandler(sys.stdout))
 logger.setLevel("INFO")
 def say(who):
     for number in range(2000):
-        logger.info("%s %d", who, number)
+        logger.info("%s %d %s", who, number, "x" * 300)
 for worker in ("one", "two", "silent"):
     if os.fork() == 0:
         threads = [threading.Thread(target=say, args=[f"{worker} {n}"]) for n in range(3)]
@@ -42,11 +43,14 @@ class Pipe:
 
     def __init__(self) -> None:
         self.ready = threading.Event()
+        self.full = False
         self.written: list[str] = []
 
     def write(self, text: str) -> None:
         """Take it."""
         assert self.ready.wait(30)
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.written.append(text)
 
     def flush(self) -> None:
@@ -94,16 +98,36 @@ def test_a_reader_that_stalls_holds_nobody_up_until_too_much_waits(
     assert Counter(pipe.lines()) == {"soon": 90, "later": 400}
 
 
-def test_no_line_is_lost_or_doubled_when_a_server_forks_and_ends() -> None:
-    done = subprocess.run(
+def test_a_failed_write_loses_its_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = Pipe()
+    pipe.ready.set()
+    handler = BatchedHandler(pipe)  # type: ignore[arg-type]
+    pipe.full = True
+    handler.handle(record("lost"))
+    handler.flush()
+    assert "No space left" in capsys.readouterr().err
+    pipe.full = False
+    handler.handle(record("kept"))
+    deadline = time.monotonic() + 5
+    while not pipe.written:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert pipe.lines() == ["kept"]
+
+
+def test_no_line_is_lost_torn_or_doubled_when_a_server_forks_and_ends() -> None:
+    with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
-        env=os.environ | {"PYTHONPATH": "src"},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+        env=os.environ | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+    ) as server:
+        assert server.stdout
+        said = b""
+        # Slow, so that the pipe is full.
+        while part := os.read(server.stdout.fileno(), 2**16):
+            said += part
+            time.sleep(0.002)
+    assert server.returncode == 0
     says = [f"{worker} {n}" for worker in ("one", "two") for n in range(3)]
-    expected = Counter(f"{who} {number}" for who in says for number in range(2000))
-    assert Counter(done.stdout.splitlines()) == expected
+    expected = Counter(f"{who} {number} {'x' * 300}" for who in says for number in range(2000))
+    assert Counter(said.decode().splitlines()) == expected

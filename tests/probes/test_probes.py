@@ -78,7 +78,6 @@ STATES = list(
 )
 
 
-@pytest.mark.waits
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("postgres", "redis", "migrations", "draining"), STATES)
 def test_readiness(

@@ -124,5 +124,6 @@ def test_another_password_shows_also_when_nothing_ran_before(clone: Patient) -> 
     clone.replace("env/backing-services.env", "methodhub-changed", "methodhub-again")
     done = clone.run("make", "up")
     assert done.returncode != 0
+    assert "migrate failed. Its last lines:" in done.stderr
     assert "The volume was made with another password" in done.stderr
     take_remedy(clone, done.stderr)

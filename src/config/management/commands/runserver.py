@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import traceback
-from functools import partial
 from typing import Any
 
 import uvicorn
@@ -123,20 +122,25 @@ class Command(RunserverCommand):
         # What was saved while the code was being loaded came too early for the watcher.
         reload_if_changed()
         patience = time.monotonic() + MIGRATE_PATIENCE
-        while time.monotonic() < patience:
-            try:
-                executor = MigrationExecutor(connection)
-                if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
-                    return
-                tell = super().check_migrations
-            except OperationalError as error:
-                said = f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
-                tell = partial(self.stderr.write, said)
-            finally:
-                connection.close()
+        while self.tell_of_migrations(final=time.monotonic() >= patience):
             time.sleep(1)
-        tell()
-        connection.close()
+
+    def tell_of_migrations(self, *, final: bool) -> bool:
+        """Say that migrations are missing, if this look is the final one; whether to look again."""
+        try:
+            executor = MigrationExecutor(connection)
+            if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                return False
+            if final:
+                super().check_migrations()
+        except OperationalError as error:
+            if final:
+                self.stderr.write(
+                    f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
+                )
+        finally:
+            connection.close()
+        return not final
 
     def check_migrations(self) -> None:
         """Serve first, also without PostgreSQL, as ecs does; see look_again."""
