@@ -24,8 +24,8 @@ MOST = 10_000
 class BatchedHandler(logging.StreamHandler[TextIO]):
     """A StreamHandler that writes lines in batches; made before a fork, used after it.
 
-    Workers share a pipe, and of a write the first PIPE_BUF bytes only are never torn (pipe(7)): a
-    batch is written in such pieces.
+    Workers share a pipe, and only a write of up to PIPE_BUF bytes is never torn (pipe(7)): a batch
+    is written in such pieces.
     """
 
     def __init__(self, stream: TextIO) -> None:
