@@ -22,11 +22,24 @@ for process in Path("/proc").glob("[0-9]*"):
         print(process.name, sum(link.startswith("socket:") for link in links))
 """
 
+# How many sockets listen on the port: in the kernel's table a state of 0A.
+LISTENERS = """
+from pathlib import Path
+rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+print(sum(row[3] == "0A" and row[1].endswith(f":{8000:04X}") for row in rows))
+"""
+
 
 def sockets(web: Container) -> dict[str, int]:
     """Return the sockets of each process, by its id."""
     rows = (line.split() for line in web.python(SOCKETS).splitlines())
     return {process: int(count) for process, count in rows}
+
+
+def test_each_worker_listens_for_itself_too(web: Container) -> None:
+    """Without that the next test still passes now and then."""
+    _master, *workers = sockets(web)
+    assert int(web.python(LISTENERS)) == 1 + len(workers)
 
 
 def test_connections_that_are_kept_are_dealt_out(web: Container) -> None:
