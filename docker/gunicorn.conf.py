@@ -9,14 +9,14 @@ import threading
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from config import logging
-from config.env import load
+from environment.contract import load_or_exit
+from serving import log_config
 
-_env = load(serving=True)
+_env = load_or_exit(serving=True)
 
 bind = f"0.0.0.0:{_env.PORT}"
 workers = _env.WORKERS
-worker_class = "config.worker.Worker"
+worker_class = "serving.gunicorn_worker.Worker"
 # Once for all workers, which share its memory. Nothing may connect, or start a thread, on import.
 preload_app = True
 keepalive = _env.KEEP_ALIVE
@@ -29,8 +29,8 @@ control_socket_disable = True
 forwarded_allow_ips = ""
 
 loglevel = _env.LOG_LEVEL.lower()
-logconfig_dict = logging.configure(_env.LOG_LEVEL, _env.LOG_FORMAT)
-logging.log_uncaught()
+logconfig_dict = log_config.configure(_env.LOG_LEVEL, _env.LOG_FORMAT)
+log_config.log_uncaught()
 
 
 def when_ready(_server: Arbiter) -> None:
@@ -42,7 +42,7 @@ def when_ready(_server: Arbiter) -> None:
 def post_worker_init(worker: Worker) -> None:
     """Check the pool arithmetic once a container, beside the start, not before it."""
     # Only now is Django set up.
-    from config.database import warn_if_too_many
+    from backends.database import warn_if_too_many
 
     if worker.age == 1:
         threading.Thread(target=warn_if_too_many, args=[_env], daemon=True).start()

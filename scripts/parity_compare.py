@@ -27,6 +27,7 @@ EXPECTED = (
     ("environment", "DJANGO_SUPERUSER_* (only in dev)", "the login that make up prints"),
     ("settings", "DEBUG", "debug pages are for developers"),
     ("settings", "DEV_TOOLS", TOOLS),
+    ("settings", "INSTALLED_APPS[development] (only in dev)", "runserver and its reloader"),
     ("settings", "INSTALLED_APPS[debug_toolbar] (only in dev)", TOOLS),
     ("settings", "INSTALLED_APPS[django_browser_reload] (only in dev)", TOOLS),
     ("settings", "INSTALLED_APPS[django_watchfiles] (only in dev)", TOOLS),

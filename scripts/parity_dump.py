@@ -28,7 +28,7 @@ from gunicorn.util import load_class
 from redis.exceptions import RedisError
 from uvicorn_worker import UvicornWorker
 
-from config.env import CONTRACT
+from environment.contract import CONTRACT
 
 SECRETS = {name for name, entry in CONTRACT.items() if entry.secret}
 
@@ -114,12 +114,12 @@ def http(command: list[str]) -> dict[str, str]:
     """Return how the command that the image runs speaks HTTP."""
     found = {"command": " ".join(command), "PORT": str(settings.ENV.PORT)}
     if "runserver" in command:
-        runserver: Any = load_command_class("config", "runserver")
+        runserver: Any = load_command_class("development", "runserver")
         handler = runserver.get_handler(use_static_handler=False, insecure_serving=False)
         server = runserver.server_cls.__module__
         return found | {
             "interface": "ASGI" if "asgi" in type(handler).__module__ else "WSGI",
-            "server": f"uvicorn {uvicorn.__version__}" if "config." in server else server,
+            "server": f"uvicorn {uvicorn.__version__}" if "development." in server else server,
         }
     config = runpy.run_path("/app/docker/gunicorn.conf.py")
     worker = load_class(config.get("worker_class", "sync"))

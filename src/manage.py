@@ -17,15 +17,15 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["env"]:
         # It reports on an environment that may be too broken for the settings.
-        settings.configure(INSTALLED_APPS=["config"])
+        settings.configure(INSTALLED_APPS=["environment"])
     elif sys.argv[1:2] != ["runserver"]:
         # A request must be quick; a command, such as migrate, takes the time that it needs.
-        from config.database import without_limits
+        from backends.database import without_limits
 
         database = settings.DATABASES["default"]
         database["OPTIONS"] = without_limits(database["OPTIONS"])
     if sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv:
-        from config.supervisor import supervise
+        from development.supervisor import supervise
 
         supervise(main)
     main()

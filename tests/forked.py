@@ -1,7 +1,7 @@
 """Python programs in processes of their own, that start in a fifth of the time.
 
 They are forked from a process that has imported packages which read no settings, as runserver's
-own children are (config.supervisor); of this project nothing is imported yet.
+own children are (development.supervisor); of this project nothing is imported yet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def start(
 ) -> ForkServerProcess:
     """Start what ``python ARGUMENTS…`` runs: a file, -m and a module, or -c and code."""
     # Not above, where a child would import it too.
-    from config.supervisor import PRELOADED
+    from development.supervisor import PRELOADED
 
     _context.set_forkserver_preload(list(PRELOADED))
     for path in (stdout, stderr):

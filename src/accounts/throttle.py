@@ -17,7 +17,7 @@ from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from config.access_log import client_address
+from serving.client_ip import client_ip
 
 # The failure that locks, of each of AXES_LOCKOUT_PARAMETERS: one account from one address, one
 # address, one account. An address alone cannot lock an account for anybody else, since it is
@@ -58,7 +58,7 @@ def address(request: HttpRequest) -> str | None:
 
     Of IPv6 the network: whoever has one address there has 2**64.
     """
-    client = client_address(
+    client = client_ip(
         request.META.get("REMOTE_ADDR", ""),
         request.META.get("HTTP_X_FORWARDED_FOR", "").encode("latin-1", "replace"),
         settings.ENV.TRUSTED_PROXY_COUNT,

@@ -12,12 +12,12 @@ django.setup(set_prefix=False)
 # Only now: these read the settings.
 from django.conf import settings  # noqa: E402
 
-from config.access_log import AccessLog  # noqa: E402
-from config.database import threads  # noqa: E402
-from config.disconnects import Disconnects  # noqa: E402
-from config.errors import Unavailable  # noqa: E402
-from config.handler import Handler  # noqa: E402
+from backends.database import threads  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
+from serving.access_log import AccessLog  # noqa: E402
+from serving.asgi_handler import Handler  # noqa: E402
+from serving.disconnects import Disconnects  # noqa: E402
+from serving.unavailability import Unavailable  # noqa: E402
 
 _django = cast("ASGI3Application", Handler(threads(settings.ENV)))
 application = Probes(AccessLog(Disconnects(Unavailable(_django)), settings.ENV.TRUSTED_PROXY_COUNT))

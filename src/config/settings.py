@@ -1,6 +1,6 @@
 """Django's settings, for every target: only the environment differs (twelve-factor III).
 
-The variables are declared in config/env.py. In the order of Django's own list:
+The variables are declared in environment/contract.py. In the order of Django's own list:
 https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from django.utils.csp import CSP
 
-from config import logging
-from config.database import pool
-from config.env import load
+from backends.database import pool
+from environment.contract import load_or_exit
+from serving import log_config
 
-ENV = load()
+ENV = load_or_exit()
 SRC = Path(__file__).resolve().parent.parent
 
 # -- core -----------------------------------------------------------------------------------------
@@ -37,8 +37,10 @@ DEV_TOOLS = DEBUG and find_spec("debug_toolbar") is not None
 INSTALLED_APPS = [
     # First, or Django's own reloader wins.
     *(["django_watchfiles"] if DEV_TOOLS else []),
-    # Ahead of Django's apps, whose migrate and runserver it extends.
-    "config",
+    # Ahead of Django's apps, whose migrate and runserver they extend.
+    "environment",
+    "backends",
+    *(["development"] if ENV.TARGET == "dev" else []),
     "accounts",
     "home",
     "axes",
@@ -53,12 +55,12 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "config.static.StaticFiles",
+    "serving.static_files.StaticFiles",
     # Outside of what adds scripts to a page, so that it knows whether a nonce was used.
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
     # Ahead of whatever asks PostgreSQL for what a browser sent.
-    "config.middleware.refuse_what_postgres_cannot_take",
+    "serving.middleware.refuse_what_postgres_cannot_take",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -80,6 +82,7 @@ MIDDLEWARE = [
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [SRC / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -127,8 +130,8 @@ CACHES = {
         "OPTIONS": {
             # The site works without Redis, so it must not wait for it, nor ask again.
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_FACTORY": "config.cache.OneClient",
-            "CONNECTION_POOL_CLASS": "config.cache.ImpatientPool",
+            "CONNECTION_FACTORY": "backends.cache.OneClient",
+            "CONNECTION_POOL_CLASS": "backends.cache.ImpatientPool",
             "SOCKET_CONNECT_TIMEOUT": ENV.REDIS_TIMEOUT,
             "SOCKET_TIMEOUT": ENV.REDIS_TIMEOUT,
         },
@@ -183,6 +186,7 @@ AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 # -- static files ---------------------------------------------------------------------------------
 
 STATIC_URL = "static/"
+STATICFILES_DIRS = [SRC / "static"]
 STATIC_ROOT = SRC.parent / "static"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
@@ -221,13 +225,13 @@ else:
 
 # -- logging --------------------------------------------------------------------------------------
 
-LOGGING = logging.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT, batched=ENV.TARGET == "ecs")
+LOGGING = log_config.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT, batched=ENV.TARGET == "ecs")
 
 # -- dev tools ------------------------------------------------------------------------------------
 
 # INTERNAL_IPS cannot name a container's gateway in advance; DEBUG alone decides.
 DEBUG_TOOLBAR_CONFIG = {
-    "SHOW_TOOLBAR_CALLBACK": "config.dev_tools.show_toolbar",
+    "SHOW_TOOLBAR_CALLBACK": "development.tools.show_toolbar",
     "SHOW_COLLAPSED": True,
 }
 # A query repeated for every row of another (N+1) is a warning in the log, not an error; few

@@ -12,7 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
 ]
 
-handler500 = "config.errors.server_error"
+handler500 = "serving.unavailability.server_error"
 
 if settings.DEV_TOOLS:
     from debug_toolbar.toolbar import debug_toolbar_urls

@@ -46,7 +46,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 def favicon(_request: HttpRequest) -> HttpResponse:
     """Send browsers that ask for /favicon.ico, as on the admin's pages, to the icon."""
-    return redirect(static("home/icon.svg"))
+    return redirect(static("icon.svg"))
 
 
 def _who(request: HttpRequest) -> User | None:

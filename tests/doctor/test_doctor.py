@@ -92,7 +92,7 @@ def clone(tmp_path: Path) -> Clone:
             tmp_path / name,
             ignore=shutil.ignore_patterns("bench", "host", "__pycache__", "secrets.env"),
         )
-    for name in ("compose.base.yml", "src/config/env.py"):
+    for name in ("compose.base.yml", "src/environment/contract.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()

@@ -58,11 +58,11 @@ def test_links_lead_somewhere(client: Client) -> None:
 
 
 def test_favicon_is_where_browsers_look_for_it(client: Client) -> None:
-    assert client.get("/favicon.ico").headers["Location"] == "/static/home/icon.svg"
+    assert client.get("/favicon.ico").headers["Location"] == "/static/icon.svg"
 
 
 @pytest.mark.parametrize("file", ["site.css", "icon.svg"])
 def test_static_files_are_found(client: Client, file: str) -> None:
-    answer = client.get(f"/static/home/{file}")
+    answer = client.get(f"/static/{file}")
     assert answer.status_code == 200
     answer.close()

@@ -141,7 +141,7 @@ def test_up_prodlike_swaps_web_only_and_up_swaps_back(clone: Clone) -> None:
     assert "gunicorn" in " ".join(clone.process("web").cmdline())
     assert listening(clone.process("web")) == {"127.0.0.1"}
     assert clone.process("web").environ()["TARGET"] == "ecs"
-    (stylesheet,) = re.findall(r"/static/home/site\.[0-9a-f]{12}\.css", clone.get("/")[1])
+    (stylesheet,) = re.findall(r"/static/site\.[0-9a-f]{12}\.css", clone.get("/")[1])
     assert clone.get(stylesheet)[0] == 200
     clone.make("up")
     after = {name: clone.process(name).pid for name in SERVICES}

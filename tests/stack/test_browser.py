@@ -336,7 +336,7 @@ def test_static_files_and_the_icon_arrive(person: Person) -> None:
         assert any(name.endswith(".css") for name in statuses), path
         assert {name: status for name, status in statuses.items() if status != 200} == {}
     person.open("/favicon.ico")
-    assert person.path.startswith("/static/home/icon")
+    assert person.path.startswith("/static/icon")
     assert person.find("svg")
 
 

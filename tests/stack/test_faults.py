@@ -21,7 +21,7 @@ RECOVERED_WITHIN = 5.0
 # Readiness looks again every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
 NETWORK = f"{PROJECT}_default"
-# More than the pools of two workers let wait (config/database.py), so that some find them full.
+# More than the pools of two workers let wait (backends/database.py), so that some find them full.
 CROWD = 100
 
 

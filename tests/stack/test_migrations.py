@@ -11,7 +11,7 @@ from tests.stack.engine import Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 AT_ONCE = 4
-# That of src/config/management/commands/migrate.py.
+# That of src/backends/management/commands/migrate.py.
 LOCK = int.from_bytes(b"migrate")
 
 

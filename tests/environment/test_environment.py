@@ -18,10 +18,19 @@ from django.conf import settings
 from django.core.management import call_command
 from hypothesis import strategies as st
 
-from config.env import CONTRACT, EX_CONFIG, FILE_SUFFIX, Environment, load, misspells, read, table
-from config.management.commands.env import documents
+from environment.contract import (
+    CONTRACT,
+    EX_CONFIG,
+    FILE_SUFFIX,
+    Environment,
+    load_or_exit,
+    misspells,
+    read_environment,
+    table,
+)
+from environment.management.commands.env import documents
 from tests import forked
-from tests.config.conftest import CANARY, SOUND
+from tests.environment.conftest import CANARY, SOUND
 
 ROOT = settings.SRC.parent
 # Every character that a URL cannot hold as it is, and some more.
@@ -30,7 +39,7 @@ PASSWORD = "/#?@%$:&= '\"\\+[]{}<>;ü€"
 
 def environment(**changes: str) -> Environment:
     """Return what SOUND with the changes makes; it must have no problem."""
-    reading = read(SOUND | changes)
+    reading = read_environment(SOUND | changes)
     assert reading.environment is not None, table(reading.problems)
     return reading.environment
 
@@ -59,7 +68,7 @@ def test_secret_of_rds_may_hold_more_than_is_needed() -> None:
         "dbname": "app",
     }
     changed = {name: value for name, value in SOUND.items() if name != "DATABASE_URL"}
-    reading = read(changed | {"DATABASE_SECRET": json.dumps(secret, indent=1) + "\n"})
+    reading = read_environment(changed | {"DATABASE_SECRET": json.dumps(secret, indent=1) + "\n"})
     assert reading.environment is not None
     database = reading.environment.database()
     assert (database["PASSWORD"], database["PORT"]) == (PASSWORD, 5433)
@@ -75,7 +84,7 @@ def test_any_variable_may_come_from_a_file(tmp_path: Path, end: str) -> None:
         file = tmp_path / name
         file.write_bytes((value + end).encode())
         changed = {key: text for key, text in SOUND.items() if key != name}
-        reading = read(changed | {name + FILE_SUFFIX: str(file)})
+        reading = read_environment(changed | {name + FILE_SUFFIX: str(file)})
         assert reading.environment == environment()
         assert reading.sources[name] == f"{name}_FILE={file}"
 
@@ -167,7 +176,7 @@ def test_no_environment_leads_to_a_traceback_or_shows_a_secret(changes: dict[str
     for name, value in changes.items():
         entry = CONTRACT.get(name.removesuffix(FILE_SUFFIX))
         odd[name] = value + CANARY if entry and entry.secret else value
-    reading = read(odd)
+    reading = read_environment(odd)
     shown = table(reading.problems) + repr(reading)
     assert CANARY not in shown
     if reading.environment is not None:
@@ -216,7 +225,7 @@ ORDINARY = """
 @pytest.mark.parametrize("missing", [name for name in CONTRACT if name not in SOUND])
 def test_ordinary_names_are_taken_for_no_misspelling(missing: str) -> None:
     assert [name for name in ORDINARY.split() if misspells(name, missing)] == []
-    assert not read(SOUND | dict.fromkeys(ORDINARY.split(), "value")).problems
+    assert not read_environment(SOUND | dict.fromkeys(ORDINARY.split(), "value")).problems
 
 
 # -- the repository keeps to it -------------------------------------------------------------------
@@ -314,7 +323,7 @@ def test_reading_the_environment_is_recognised(code: str) -> None:
 def test_only_the_contract_reads_the_environment() -> None:
     files = [*ROOT.glob("src/**/*.py"), ROOT / "docker/gunicorn.conf.py"]
     found = {path for path in files if _reads_environ(ast.parse(path.read_text()))}
-    assert {str(path.relative_to(ROOT)) for path in found} <= {"src/config/env.py"}
+    assert {str(path.relative_to(ROOT)) for path in found} <= {"src/environment/contract.py"}
 
 
 # -- however Django starts ------------------------------------------------------------------------
@@ -431,4 +440,4 @@ def test_env_as_json_of_a_broken_environment(
 
 @pytest.mark.usefixtures("sound")
 def test_a_sound_environment_loads() -> None:
-    assert load() == environment()
+    assert load_or_exit() == environment()

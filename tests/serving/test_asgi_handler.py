@@ -34,7 +34,7 @@ from pytest_django import Settings
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from accounts.models import User
-from config.handler import FILE_BLOCK, Handler
+from serving.asgi_handler import FILE_BLOCK, Handler
 
 THREADS = 3
 

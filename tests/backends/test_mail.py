@@ -12,7 +12,7 @@ import pytest
 from django.core import mail
 from django.test import override_settings
 
-from tests.config.test_environment import environment
+from tests.environment.test_environment import environment
 
 
 class _Conversation(socketserver.StreamRequestHandler):

@@ -11,7 +11,7 @@ from psycopg import errors
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
-from config.env import Environment
+from environment.contract import Environment
 
 logger = logging.getLogger(__name__)
 

@@ -101,7 +101,7 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
     assert runserver.get("/") == "ASGIRequest"
     assert "ASGI" in runserver.said()
     assert "http://site.example:1234/" in runserver.said()
-    assert runserver.get("/static/home/site.css")
+    assert runserver.get("/static/site.css")
     assert runserver.get("/static/admin/css/base.css")
     assert "Warning" not in runserver.said()
 
@@ -111,8 +111,8 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
     [
         ("config/settings.py", "config/asgi.py", "config/urls.py", "home/views.py"),
         (
-            "config/management/commands/runserver.py",
-            "config/env.py",
+            "development/management/commands/runserver.py",
+            "environment/contract.py",
             "probes/asgi.py",
             "accounts/models.py",
         ),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from config.env import EX_CONFIG, LARGEST_VALUE, load
-from tests.config.conftest import CANARY
+from environment.contract import EX_CONFIG, LARGEST_VALUE, load_or_exit
+from tests.environment.conftest import CANARY
 
 RDS = {"username": "app", "password": CANARY, "host": "db", "port": 5432, "dbname": "app"}
 KEY = "SECRET_KEY"
@@ -237,7 +237,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
 
 def _stops(capsys: pytest.CaptureFixture[str], variable: str, says: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        load()
+        load_or_exit()
     printed = capsys.readouterr()
     assert stopped.value.code == EX_CONFIG
     assert printed.out == ""

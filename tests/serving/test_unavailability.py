@@ -16,8 +16,8 @@ from django.test import Client
 from django.urls import path
 from django.views.decorators.csrf import csrf_protect
 
-from config.errors import TITLE, Unavailable
 from config.urls import urlpatterns as project
+from serving.unavailability import TITLE, Unavailable
 
 
 def fail(_request: HttpRequest, kind: str) -> HttpResponse:
@@ -31,7 +31,7 @@ urlpatterns = [
     path("fail/<kind>/", fail),
     path("form/", csrf_protect(lambda _request: HttpResponse("accepted"))),
 ]
-handler500 = "config.errors.server_error"
+handler500 = "serving.unavailability.server_error"
 # Without the mark that allows it no test here may ask the database.
 pytestmark = pytest.mark.urls(__name__)
 
@@ -91,4 +91,4 @@ def test_no_space_for_a_body_is_said_with_the_same_page() -> None:
 def assert_nothing_inline(page: str) -> None:
     """Fail on a style, a script or a file of elsewhere in the page."""
     assert not re.search(r"<style|<script|style=| on\w+=|https?://", page)
-    assert re.search(r'<link rel="stylesheet" href="/static/home/site[.\w]*css">', page)
+    assert re.search(r'<link rel="stylesheet" href="/static/site[.\w]*css">', page)

@@ -105,7 +105,7 @@ def configure(
                 "formatter": "stdout",
             },
             "batched": {
-                "class": "config.batched_handler.BatchedHandler",
+                "class": "serving.batched_log_handler.BatchedHandler",
                 "stream": "ext://sys.stdout",
                 "formatter": "stdout",
             },
@@ -117,7 +117,7 @@ def configure(
             "django.server": quiet,
             "gunicorn.error": {"handlers": ["stdout"], "propagate": False, "level": level},
             "uvicorn.error": quiet,
-            # Requests are logged by config.access_log, with what these leave out.
+            # Requests are logged by serving.access_log, with what these leave out.
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
             # Every step of every sign-in, were it asked.

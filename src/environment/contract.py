@@ -1,7 +1,7 @@
 """The environment contract: every variable this project reads, declared once.
 
-Nothing else in the project reads ``os.environ``. ``load`` validates all of it and reports every
-problem in one table; a process that starts with a broken environment exits with status 78
+Nothing else in the project reads ``os.environ``. ``load_or_exit`` validates all of it and reports
+every problem in one table; a process that starts with a broken environment exits with status 78
 (EX_CONFIG of sysexits.h) and no traceback.
 
 Any variable ``NAME`` may be given as ``NAME_FILE``, the path of a file that holds the value, as
@@ -437,7 +437,7 @@ class Environment:
             }
             return {"default": {"OPTIONS": options | MAIL_OPTIONS[parts.scheme]}}
         if self.DEBUG:
-            return {"default": {"BACKEND": "config.mail.EmailBackend"}}
+            return {"default": {"BACKEND": "backends.mail.EmailBackend"}}
         return {}
 
 
@@ -492,13 +492,13 @@ CONTRACT: dict[str, Variable] = {
 }
 
 
-def load(*, serving: bool = False) -> Environment:
+def load_or_exit(*, serving: bool = False) -> Environment:
     """Read and validate the environment.
 
     ``serving`` refuses BUILD, whose inert values nothing may be served with. Exits with status 78
     after printing every problem to stderr when there is one.
     """
-    environment, problems, _sources = read()
+    environment, problems, _sources = read_environment()
     if serving and environment and environment.BUILD:
         row = Problem("BUILD", "On in a process that serves.", "not set", "the environment")
         environment, problems = None, [row]
@@ -508,7 +508,7 @@ def load(*, serving: bool = False) -> Environment:
     return environment
 
 
-def read(environ: Mapping[str, str] = os.environ) -> Reading:
+def read_environment(environ: Mapping[str, str] = os.environ) -> Reading:
     """Return the environment, or all its problems. Neither these nor the sources hold a secret."""
     problems: list[Problem] = []
     given: dict[str, str] = {}

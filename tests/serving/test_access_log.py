@@ -9,8 +9,8 @@ import logging
 import pytest
 from structlog.stdlib import ProcessorFormatter
 
-from config.access_log import client_address
-from config.logging import configure
+from serving.client_ip import client_ip
+from serving.log_config import configure
 
 PEER = "10.0.0.1"
 
@@ -32,7 +32,7 @@ PEER = "10.0.0.1"
     ],
 )
 def test_client(forwarded_for: bytes, trusted: int, client: str) -> None:
-    assert client_address(PEER, forwarded_for, trusted) == client
+    assert client_ip(PEER, forwarded_for, trusted) == client
 
 
 def test_a_link_that_sets_a_password_is_not_logged() -> None:

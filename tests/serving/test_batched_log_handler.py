@@ -13,13 +13,13 @@ from collections import Counter
 
 import pytest
 
-from config import batched_handler
-from config.batched_handler import BatchedHandler
+from serving import batched_log_handler
+from serving.batched_log_handler import BatchedHandler
 
 # What a server does: it forks workers, whose threads log, and which end.
 PROGRAM = """
 import logging, os, sys, threading
-from config.batched_handler import BatchedHandler
+from serving.batched_log_handler import BatchedHandler
 logger = logging.getLogger("access")
 logger.addHandler(BatchedHandler(sys.stdout))
 logger.setLevel("INFO")
@@ -83,7 +83,7 @@ def test_lines_of_a_moment_are_written_at_once_and_soon() -> None:
 def test_a_reader_that_stalls_holds_nobody_up_until_too_much_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batched_handler, "MOST", 100)
+    monkeypatch.setattr(batched_log_handler, "MOST", 100)
     pipe = Pipe()
     handler = BatchedHandler(pipe)  # type: ignore[arg-type]
     for _ in range(90):

@@ -11,7 +11,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from config.env import CONTRACT, EX_CONFIG, Place, Reading, Variable, columns, read, table
+from environment.contract import (
+    CONTRACT,
+    EX_CONFIG,
+    Place,
+    Reading,
+    Variable,
+    columns,
+    read_environment,
+    table,
+)
 
 ROOT = Path(__file__).resolve().parents[4]
 README_TABLE = re.compile(
@@ -52,7 +61,7 @@ class Command(BaseCommand):
             except OSError as error:
                 raise CommandError(f"Nothing to write to here: {error}") from error
             return
-        reading = read()
+        reading = read_environment()
         if options["json"]:
             self.stdout.write(json.dumps(as_json(reading), indent=2))
         else:

@@ -34,7 +34,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from config.env import load
+from environment.contract import load_or_exit
 from probes.state import STATE
 
 
@@ -80,7 +80,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     async def _serve(self) -> None:
         self.config.app = closing_connections(self.wsgi)
         server = DrainingServer(self.config)
-        server.delay = load().DRAIN_DELAY
+        server.delay = load_or_exit().DRAIN_DELAY
         # gunicorn's quick stop, which UvicornWorker receives and forgets.
         asyncio.get_running_loop().add_signal_handler(
             signal.SIGQUIT, functools.partial(_leave_now, server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import secrets
@@ -17,6 +16,8 @@ from asgiref.typing import (
     Scope,
 )
 from structlog.contextvars import bound_contextvars
+
+from serving.client_ip import client_ip
 
 logger = logging.getLogger("access")
 
@@ -52,7 +53,7 @@ class AccessLog:
             "path": (scope.get("raw_path") or scope["path"].encode())[:LONGEST_PATH].decode(
                 "ascii", "backslashreplace"
             ),
-            "client": client_address(
+            "client": client_ip(
                 scope["client"][0] if scope.get("client") else "",  # type: ignore[index]
                 headers.get(b"x-forwarded-for", b""),
                 self.trusted_proxies,
@@ -101,20 +102,3 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
         if _ID.fullmatch(value):
             return value
     return secrets.token_hex(16)
-
-
-def client_address(peer: str, forwarded_for: bytes, trusted_proxies: int) -> str:
-    """Return the address of the client in front of the proxies that we trust.
-
-    Each proxy appends the address it was asked from, so the last ``trusted_proxies`` entries of
-    X-Forwarded-For are true and the first of those is the client; what stands further left is the
-    client's own claim. ``peer`` is who is connected to us.
-    """
-    if trusted_proxies == 0:
-        return peer
-    hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",") if hop.strip()]
-    candidate = hops[-trusted_proxies] if len(hops) >= trusted_proxies else peer
-    try:
-        return str(ipaddress.ip_address(candidate))
-    except ValueError:
-        return peer

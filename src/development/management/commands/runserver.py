@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
-from config.supervisor import BROKEN_CODE, reload_if_changed
+from development.supervisor import BROKEN_CODE, reload_if_changed
 
 # Seconds until what is not migrated is news: `make up` starts PostgreSQL and migrates beside this.
 MIGRATE_PATIENCE = 5
@@ -59,7 +59,7 @@ def reloader() -> autoreload.BaseReloader:
     """Return what watches the sources for changes."""
     if not settings.DEV_TOOLS:
         return autoreload.get_reloader()
-    from config.dev_tools import SourceReloader
+    from development.tools import SourceReloader
 
     return SourceReloader()
 

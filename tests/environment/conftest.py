@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.env import CONTRACT, FILE_SUFFIX
+from environment.contract import CONTRACT, FILE_SUFFIX
 
 # Stands in every secret of SOUND; printed, it would be a leak.
 CANARY = "canary0dIeS1ifPRINTED"
