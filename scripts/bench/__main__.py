@@ -18,7 +18,7 @@ os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "met
 
 from scripts.bench import commands, costs, machine, report, results, servers
 from scripts.bench.clone import FOLDER, Clone, MeasureError
-from tests.stack.engine import ROOT
+from scripts.stack.engine import ROOT
 
 type Measure[Subject] = Callable[[Subject], list[results.Figure]]
 ON_A_CLONE: list[Measure[Clone]] = [

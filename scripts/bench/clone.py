@@ -8,9 +8,9 @@ import shutil
 import subprocess
 
 from scripts.host.services import free_port
-from tests.project_copy import copy_project
-from tests.stack.clone import environment
-from tests.stack.engine import ROOT, run
+from scripts.stack.clone import environment
+from scripts.stack.engine import ROOT, run
+from scripts.stack.project_copy import copy_project
 
 FOLDER = ROOT / ".local" / "bench"
 # As many as make a median; what takes half a minute each is not run more often.

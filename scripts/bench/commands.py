@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.bench.clone import Clone, MeasureError
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure, at_most
-from tests.stack.engine import run
+from scripts.stack.engine import run
 
 PYTHON_IMAGE = "python:3.13-slim-trixie"
 MB = 1e6

@@ -8,7 +8,7 @@ from scripts.bench.clone import RUNS
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure
 from scripts.bench.servers import PAGE, PLAIN, Servers
-from tests.stack.engine import Container, run
+from scripts.stack.engine import Container, run
 
 # New connections, each with one question; and the milliseconds of one question over an open one.
 CONNECT = """

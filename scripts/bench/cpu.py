@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.stack.engine import run
+from scripts.stack.engine import run
 
 # cgroup v2 counts microseconds, v1 nanoseconds.
 READ = (

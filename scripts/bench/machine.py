@@ -8,7 +8,7 @@ import re
 from datetime import date
 from pathlib import Path
 
-from tests.stack.engine import run
+from scripts.stack.engine import run
 
 
 def describe() -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 from scripts.bench.clone import FOLDER, RUNS
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure, at_least, at_most, ratios
-from tests.stack.engine import PROJECT, ROOT, Container, Stack, run
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run
 
 HERE = ROOT / "scripts/bench"
 WORKERS = 2

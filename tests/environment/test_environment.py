@@ -249,7 +249,7 @@ _ComposeLoader.add_multi_constructor(
 
 
 def _compose_files() -> list[Path]:
-    return [*ROOT.glob("compose*.y*ml"), *ROOT.glob("tests/stack/compose*.y*ml")]
+    return [*ROOT.glob("compose*.y*ml"), *ROOT.glob("scripts/stack/compose*.y*ml")]
 
 
 def test_compose_gives_the_app_no_name_that_the_contract_lacks() -> None:

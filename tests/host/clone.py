@@ -14,7 +14,7 @@ import psycopg
 from dotenv import dotenv_values
 
 from scripts.host.services import free_port
-from tests.project_copy import ROOT, copy_project
+from scripts.stack.project_copy import ROOT, copy_project
 
 SERVICES = ("postgres", "redis", "web")
 

@@ -15,9 +15,9 @@ import pytest
 from dotenv import dotenv_values
 
 from scripts.host import unprivileged
+from scripts.stack.project_copy import ROOT
 from tests.host.clone import SERVICES, Clone
 from tests.host.conftest import MakeClone
-from tests.project_copy import ROOT
 
 RUNNING = dict.fromkeys(SERVICES, "running")
 KEPT = "SELECT count(*) FROM kept"

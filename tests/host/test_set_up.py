@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from scripts.stack.project_copy import ROOT
 from tests.host.conftest import MakeClone
-from tests.project_copy import ROOT
 
 
 def choose(docker: Path, *words: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.project_copy import ROOT
+from scripts.stack.project_copy import ROOT
 
 RULE = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
 HELP = re.compile(r"^([a-z][a-z-]*): ## \S", re.MULTILINE)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run
 from tests.stack import figures
-from tests.stack.engine import PROJECT, ROOT, Container, Stack, run
 
 
 @pytest.fixture(scope="session")

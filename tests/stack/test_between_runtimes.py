@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from scripts.stack import engine
+from scripts.stack.clone import Clone
 from tests.host.clone import Clone as HostClone
-from tests.stack import engine
-from tests.stack.clone import Clone
 
 PROJECT = f"{engine.PROJECT}-between"
 # Rows, a checksum of them, and the number that was given last.

@@ -22,7 +22,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.stack.engine import HERE, ROOT, Container, Stack, wait_for
+from scripts.stack.engine import ROOT, Container, Stack, wait_for
 
 SCREENSHOTS = ROOT / ".local" / "screenshots"
 SUPERUSER = "admin@example.com"
@@ -163,7 +163,7 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Co
     web = stack.start(
         target=request.param,
         env={"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"},
-        options=("--volume", f"{HERE}/apps:/apps:ro"),
+        options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
     ).wait_ready(60)
     web.exec("python", "manage.py", "ensure_superuser")
     yield request.param, web

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack.engine import PROJECT, run
+from scripts.stack.engine import PROJECT, run
 
 IMAGE = f"{PROJECT}-trusts-nobody"
 # On such a network nothing answers with a certificate that the base image knows. New every time:

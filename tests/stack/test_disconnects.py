@@ -7,7 +7,7 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from tests.stack.engine import Stack
+from scripts.stack.engine import Stack
 from tests.stack.figures import figure
 
 REQUESTS = 200

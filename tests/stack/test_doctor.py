@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import engine
-from tests.stack.clone import Clone
+from scripts.stack import engine
+from scripts.stack.clone import Clone
 
 PROJECT = f"{engine.PROJECT}-doctor"
 WEB_PORT = 8730

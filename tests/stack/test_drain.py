@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack.engine import HERE, PROJECT, Container, Stack
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack
 from tests.stack.figures import figure
 
 DELAY = 3.0  # seconds; ECS's defaults would only make the tests longer
@@ -27,7 +27,12 @@ def start(stack: Stack) -> Iterator[Start]:
         container = stack.start(
             *GUNICORN,
             env={"DRAIN_DELAY": str(DELAY), "PYTHONPATH": "/app/src:/tests"},
-            options=("--name", f"{PROJECT}-{name}", "--volume", f"{HERE}/apps:/tests:ro"),
+            options=(
+                "--name",
+                f"{PROJECT}-{name}",
+                "--volume",
+                f"{ROOT}/tests/stack/apps:/tests:ro",
+            ),
         )
         started.append(container)
         return container.wait_ready()
@@ -41,7 +46,7 @@ def in_background(stack: Stack, *arguments: str) -> Callable[[], Any]:
     """Run load.py; return a function that waits for its figures."""
     found: list[Any] = []
     thread = threading.Thread(
-        target=lambda: found.append(stack.client("load.py", *arguments, timeout=180))
+        target=lambda: found.append(stack.client("tests/stack/load.py", *arguments, timeout=180))
     )
     thread.start()
 

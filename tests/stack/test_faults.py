@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
+from scripts.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 # The promises, in seconds.

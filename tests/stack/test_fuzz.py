@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes, urlencode, urlsplit
 
 import pytest
 
-from tests.stack.engine import Container
+from scripts.stack.engine import Container
 
 SEED = 20261123
 ROUND = 400  # random requests; run three times, the first two to warm both workers up

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from tests.stack.engine import Container, Stack, wait_for
+from scripts.stack.engine import Container, Stack, wait_for
 
 # Every directory of the file system that the user may write to.
 WRITABLE = """

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.stack.engine import PROJECT, ROOT, Stack, run
+from scripts.stack.engine import PROJECT, ROOT, Stack, run
 
 CANARY = "canary-of-the-build-context"
 IMAGE = f"{PROJECT}-content"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack.engine import ROOT
+from scripts.stack.engine import ROOT
 
 LAYERINGS = {
     "bare": [],

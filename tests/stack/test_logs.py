@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.stack.engine import HERE, Container, Stack, run, wait_for
+from scripts.stack.engine import ROOT, Container, Stack, run, wait_for
 
 
 def test_every_line_is_json_on_stdout(web: Container) -> None:
@@ -48,7 +48,7 @@ def test_a_traceback_is_one_line(stack: Stack) -> None:
     container = stack.start(
         *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "slow:application"),
         env={"PYTHONPATH": "/app/src:/tests"},
-        options=("--volume", f"{HERE}/apps:/tests:ro"),
+        options=("--volume", f"{ROOT}/tests/stack/apps:/tests:ro"),
     )
     try:
         container.wait_ready()

@@ -7,7 +7,7 @@ import functools
 import re
 import subprocess
 
-from tests.stack.engine import Container, Stack, run, wait_for
+from scripts.stack.engine import Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 AT_ONCE = 4

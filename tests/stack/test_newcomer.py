@@ -6,9 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.project_copy import ROOT, copy_project
-from tests.stack import engine
-from tests.stack.clone import environment
+from scripts.stack import engine
+from scripts.stack.clone import environment
+from scripts.stack.project_copy import ROOT, copy_project
 
 STEP = re.compile(r"^\| ([^|]+) \| \d", re.MULTILINE)
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.clone import environment
-from tests.stack.engine import PROJECT as STACK
-from tests.stack.engine import ROOT
+from scripts.stack.clone import environment
+from scripts.stack.engine import PROJECT as STACK
+from scripts.stack.engine import ROOT
 
 PROJECT = f"{STACK}-parity"
 # The engine chooses the ports.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import engine
-from tests.stack.clone import Clone
+from scripts.stack import engine
+from scripts.stack.clone import Clone
 
 PROJECT = f"{engine.PROJECT}-readme"
 WEB_PORT = 8790

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.stack.engine import HERE, PROJECT, Stack, run
+from scripts.stack.engine import PROJECT, ROOT, Stack, run
 
 
 @pytest.mark.parametrize("target", ["dev", "ecs"])
@@ -19,7 +19,7 @@ def test_an_async_view_delivers_events_as_they_are_made(stack: Stack, target: st
             "DJANGO_SETTINGS_MODULE": "extra_settings",
             "PYTHONPATH": "/app/src:/apps",
         },
-        options=("--volume", f"{HERE}/apps:/apps:ro"),
+        options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
     ).wait_ready()
     try:
         made, came = [], []
@@ -56,7 +56,7 @@ def test_an_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
             *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "mcp_app:application"),
             # A session of the SDK lives in one process.
             env={"PYTHONPATH": "/app/src:/apps:/sdk", "WORKERS": "1"},
-            options=("--volume", f"{HERE}/apps:/apps:ro"),
+            options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
         )
     finally:
         run("docker", "tag", f"{PROJECT}-kept", f"{PROJECT}-ecs")

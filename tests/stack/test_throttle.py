@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.engine import Container, Stack
+from scripts.stack.engine import Container, Stack
 
 LOGIN = "/accounts/login/"
 PASSWORD = "correct horse battery"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack.engine import Browser, Container, Stack
+from scripts.stack.engine import Browser, Container, Stack
 
 
 @pytest.fixture(scope="module")

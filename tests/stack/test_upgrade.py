@@ -14,9 +14,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stack import engine
-from tests.stack.clone import Clone
-from tests.stack.engine import Browser, wait_for
+from scripts.stack import engine
+from scripts.stack.clone import Clone
+from scripts.stack.engine import Browser, wait_for
 
 PROJECT = f"{engine.PROJECT}-upgrade"
 VOLUME = f"{PROJECT}_postgres-data"

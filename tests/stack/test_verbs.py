@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import engine
-from tests.stack.clone import Clone
-from tests.stack.engine import Browser, wait_for
+from scripts.stack import engine
+from scripts.stack.clone import Clone
+from scripts.stack.engine import Browser, wait_for
 
 PROJECT = f"{engine.PROJECT}-verbs"
 WEB_PORT = 8750

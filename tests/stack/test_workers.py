@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from http.client import HTTPConnection
 
-from tests.stack.engine import Container
+from scripts.stack.engine import Container
 from tests.stack.figures import figure
 
 CONNECTIONS = 60

@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.project_copy import copy_project
-from tests.stack import engine
+from scripts.stack import engine
+from scripts.stack.project_copy import copy_project
 
 
 def environment(project: str, web_port: int) -> dict[str, str]:

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HERE = Path(__file__).resolve().parent
 # Overlays by target; the last plants the canaries.
 LAYERS = {
-    "dev": ["compose.base.yml", "compose.dev.yml", "tests/stack/compose.stack.yml"],
-    "ecs": ["compose.base.yml", "compose.ecs-local.yml", "tests/stack/compose.stack.yml"],
+    "dev": ["compose.base.yml", "compose.dev.yml", "scripts/stack/compose.stack.yml"],
+    "ecs": ["compose.base.yml", "compose.ecs-local.yml", "scripts/stack/compose.stack.yml"],
 }
 # Seconds; an Application Load Balancer's default.
 IDLE_TIMEOUT = 60
@@ -300,14 +299,15 @@ class Stack:
         return Container(self, name)
 
     def client(self, script: str, *arguments: str, timeout: float = 120) -> Any:
-        """Run a script of tests/stack inside the project's network; return the JSON it prints.
+        """Run a script inside the project's network; return the JSON it prints.
 
-        Inside, since a published port's proxy goes on accepting when the server is gone.
+        ``script`` is a path in the repository. It runs inside the network because a published
+        port's proxy goes on accepting connections after the server is gone.
         """
         done = run(
             *("docker", "run", "--rm", "--interactive", "--network", f"{PROJECT}_default"),
             *(f"{PROJECT}-ecs", "python", "-", *arguments),
-            input=(HERE / script).read_text(),
+            input=(ROOT / script).read_text(),
             timeout=timeout,
         )
         return json.loads(done.stdout)
