@@ -1,4 +1,4 @@
-"""Who the log says has asked, never a name that the client chose for itself; and for what."""
+"""The access log: whose request it was, under which id, and what a line must not hold."""
 
 from __future__ import annotations
 
@@ -23,19 +23,27 @@ PEER = "10.0.0.1"
         (b"1.1.1.1, 203.0.113.9", 1, "203.0.113.9"),
         (b"1.1.1.1, 203.0.113.9, 10.0.0.2", 2, "203.0.113.9"),
         (b"2001:db8::1", 1, "2001:db8::1"),
-        # Fewer entries than proxies, none, or no address: whoever is connected.
+        # With the client's port.
+        (b"1.1.1.1, 203.0.113.9:4711", 1, "203.0.113.9"),
+        (b"[2001:db8::1]:443", 1, "2001:db8::1"),
+        (b"[2001:db8::1]", 1, "2001:db8::1"),
+        (b"::1", 1, "::1"),
+        (b"2001:db8::1:443", 1, "2001:db8::1:443"),
+        # Fewer entries than proxies, no entry, or no address: the peer's address counts.
         (b"1.1.1.1", 2, PEER),
         (b"", 1, PEER),
         (b" , ,", 1, PEER),
         (b"evil\nlevel=error", 1, PEER),
-        (b"203.0.113.9:4711", 1, PEER),
+        (b"203.0.113.9:http", 1, PEER),
+        (b"[2001:db8::1", 1, PEER),
+        (b"[]:443", 1, PEER),
     ],
 )
-def test_client(forwarded_for: bytes, trusted: int, client: str) -> None:
+def test_client_ip_is_the_one_that_the_outermost_trusted_proxy_saw(forwarded_for: bytes, trusted: int, client: str) -> None:
     assert client_ip(PEER, forwarded_for, trusted) == client
 
 
-def test_a_link_that_sets_a_password_is_not_logged() -> None:
+def test_password_reset_token_is_masked_in_the_log() -> None:
     buffer = io.StringIO()
     handler = logging.StreamHandler(buffer)
     form = configure("INFO", "json")["formatters"]["stdout"]
