@@ -40,7 +40,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
             return super().wait(gen, interval, timeout)
         try:
             return super().wait(gen, interval, self.patience)
-        except errors._WaitTimeout:  # noqa: SLF001, RUF100 - psycopg has no public name for it
+        except errors._WaitTimeout:  # psycopg has no public name for it
             # The answer may still come, and would be taken for that to the next question.
             self.pgconn.finish()
             raise errors.ConnectionTimeout(

@@ -97,7 +97,7 @@ def _serve(main: Callable[[], None]) -> NoReturn:
         # Django would go on without any app, and wait for the file that it holds guilty.
         django.setup()
         main()
-    except Exception:  # noqa: BLE001, RUF100 - whatever it is, the next change may mend it
+    except Exception:  # noqa: BLE001 - whatever it is, the next change may mend it
         traceback.print_exc()
         sys.exit(BROKEN_CODE)
     sys.exit(0)

@@ -40,7 +40,7 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
         """Have a line written in a moment."""
         try:
             self._lines.append(self.format(record) + self.terminator)
-        except Exception:  # noqa: BLE001, RUF100 - as logging's own handlers do
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
         if self._writer is None:
             self._writer = threading.Thread(target=self._write, name="log", daemon=True)
@@ -76,5 +76,5 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
             try:
                 self.stream.write("".join(lines))
                 self.stream.flush()
-            except Exception:  # noqa: BLE001, RUF100 - as logging's own handlers do
+            except Exception:  # noqa: BLE001 - as logging's own handlers do
                 self.handleError(logging.makeLogRecord({"msg": f"{len(lines)} lines are lost"}))

@@ -287,7 +287,7 @@ def ask(handler: ASGIHandler, address: str, body: Sequence[bytes] = (), **header
 @pytest.fixture
 def site(settings: Settings) -> None:
     """The addresses above, and middleware of each kind."""
-    global gate  # noqa: PLW0603, RUF100
+    global gate
     gate = Gate()
     settings.ROOT_URLCONF = __name__
     names = ("synchronous", "elsewhere", "asynchronous", "Hooks")
