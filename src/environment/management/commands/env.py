@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from environment.contract import (
     CONTRACT,
     EX_CONFIG,
+    TARGETS,
     Place,
     Reading,
     Variable,
@@ -45,7 +46,7 @@ class Command(BaseCommand):
         form.add_argument(
             "--write",
             action="store_true",
-            help="write the contract into README.md and env/*.env.example instead",
+            help="write the contract into README.md, env/*.env.example and env/variables.tsv",
         )
 
     def handle(self, *_args: Any, **options: Any) -> None:
@@ -131,6 +132,7 @@ def documents() -> dict[Path, str]:
     return {
         readme: README_TABLE.sub(lambda _found: readme_table(), text),
         ROOT / "env/secrets.env.example": example("secrets"),
+        ROOT / "env/variables.tsv": variables_table(),
     }
 
 
@@ -144,6 +146,19 @@ def readme_table() -> str:
             default = f"`{written(entry.default)}`" if entry.default not in (None, []) else ""
         kind = entry.type + (" (secret)" if entry.secret else "")
         lines.append(f"| `{entry.name}` | {kind} | {default} | {entry.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def variables_table() -> str:
+    """Return the contract as tab-separated text, for shell scripts; no cell is empty."""
+    lines = [
+        "# The environment contract for shell scripts, written by `manage.py env --write`.",
+        "# name\tplace\tsecret\trequired\tvalue",
+    ]
+    for entry in CONTRACT.values():
+        required = {0: "-", 1: "ecs", len(TARGETS): "all"}[len(entry.required_in)]
+        secret = "secret" if entry.secret else "-"
+        lines.append("\t".join([entry.name, entry.place, secret, required, entry.type]))
     return "\n".join(lines) + "\n"
 
 
