@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+import pygal
+from pygal.style import Style
 
 from scripts.bench import scaling
 from scripts.bench.results import HEADING, Figure, Result, markdown, number, rows
@@ -20,8 +22,26 @@ two things are compared, they took turns, and each ratio is of two runs that fol
 """
 # Around the tables of docs/scaling.md.
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
-# In pixels.
-WIDTH, LABEL, VALUE, ROW, TOP = 880, 430, 120, 26, 34
+LIGHT = Style(
+    background="#fff",
+    plot_background="transparent",
+    foreground="#1f2328",
+    foreground_strong="#1f2328",
+    foreground_subtle="#1f2328",
+    colors=("#cf222e", "#54aeff"),
+    opacity="1",
+    font_family="system-ui, sans-serif",
+    label_font_size=13,
+    title_font_size=15,
+    legend_font_size=12,
+)
+# pygal draws one theme; a reader in dark mode gets these colours instead.
+DARK = """inline:
+@media (prefers-color-scheme: dark) {
+  .graph > .background { fill: #0d1117 }
+  text, text.title { fill: #f0f6fc !important }
+  .ci { stroke: #f0f6fc !important }
+}"""
 
 
 def write(results: Sequence[Result], docs: Path) -> None:
@@ -65,43 +85,54 @@ def scaling_page(text: str, results: Sequence[Result]) -> str:
 
 
 def picture(result: Result) -> str:
-    """Return a group's picture: of each figure a bar to the median, its range, and its target.
+    """Return a group's SVG chart: each figure's median, the range of its runs, and its target.
 
-    Figures of one unit share a scale; each ratio has its own. The colours follow the reader's,
-    light or dark.
+    Figures of one unit share a scale; each ratio has its own. The colours suit light and dark pages.
     """
-    height = TOP + ROW * len(result.figures) + 30
-    title = escape(f"{result.group}: median, range of all runs, and target")
-    drawn = "".join(
-        _row(figure, TOP + ROW * line, _largest(result, figure))
-        for line, figure in enumerate(result.figures)
+    chart = pygal.HorizontalBar(
+        title=f"{result.group}: median, range of all runs, and target",
+        style=LIGHT,
+        css=["file://style.css", "file://graph.css", DARK],
+        js=[],
+        no_prefix=True,
+        disable_xml_declaration=True,
+        print_values=False,
+        show_x_labels=False,
+        show_x_guides=False,
+        truncate_label=-1,
+        range=(0, 1),
+        width=880,
+        height=100 + 34 * len(result.figures),
+        legend_at_bottom=True,
+        margin=12,
     )
-    legend = TOP + ROW * len(result.figures) + 18
-    return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" \
-aria-label="{title}">
-<style>
-  text {{ font: 13px system-ui, sans-serif; fill: #1f2328 }}
-  .ground {{ fill: #fff; stroke: #d1d9e0 }}
-  .bar {{ fill: #54aeff }}
-  .range {{ stroke: #1f2328; stroke-width: 1.5 }}
-  .target {{ stroke: #cf222e; stroke-width: 2; stroke-dasharray: 4 2 }}
-  .value {{ font-weight: 600 }}
-  .small {{ font-size: 11px }}
-  @media (prefers-color-scheme: dark) {{
-    text {{ fill: #f0f6fc }}
-    .ground {{ fill: #0d1117; stroke: #3d444d }}
-    .bar {{ fill: #1f6feb }}
-    .range {{ stroke: #f0f6fc }}
-    .target {{ stroke: #ff7b72 }}
-  }}
-</style>
-<rect class="ground" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="6"/>
-<text class="value" x="14" y="22">{title}</text>
-{drawn}<line class="target" x1="{LABEL}" x2="{LABEL + 22}" y1="{legend - 4}" y2="{legend - 4}"/>
-<text class="small" x="{LABEL + 28}" y="{legend}">target</text>
-</svg>
-"""
+    # pygal draws the first value at the bottom.
+    figures = result.figures[::-1]
+    scales = [_largest(result, figure) for figure in figures]
+    chart.x_labels = [_label(figure) for figure in figures]
+    chart.add(
+        "target",
+        [
+            figure.target and figure.target.limit / scale
+            for figure, scale in zip(figures, scales, strict=True)
+        ],
+    )
+    chart.add(
+        "median",
+        [
+            {
+                "value": figure.median / scale,
+                "ci": {"low": min(figure.values) / scale, "high": max(figure.values) / scale},
+            }
+            for figure, scale in zip(figures, scales, strict=True)
+        ],
+    )
+    return str(chart.render())
+
+
+def _label(figure: Figure) -> str:
+    mark = {True: "✓", False: "✗", None: ""}[figure.met]
+    return f"{figure.what} — {number(figure.judged)} {figure.unit} {mark}".rstrip()
 
 
 def _largest(result: Result, drawn: Figure) -> float:
@@ -109,32 +140,3 @@ def _largest(result: Result, drawn: Figure) -> float:
     figures = [drawn] if drawn.unit == "×" else alike
     limits = [figure.target.limit for figure in figures if figure.target]
     return max([*limits, *(value for figure in figures for value in figure.values)]) or 1
-
-
-def _row(figure: Figure, top: int, largest: float) -> str:
-    def at(value: float) -> str:
-        return f"{LABEL + value / largest * (WIDTH - LABEL - VALUE - 14):.1f}"
-
-    middle = top + ROW / 2
-    low, high = at(min(figure.values)), at(max(figure.values))
-    lines = [
-        f'<text x="14" y="{middle + 4}">{escape(figure.what)}</text>',
-        f'<rect class="bar" x="{LABEL}" y="{top + 6}" height="{ROW - 12}" '
-        f'width="{float(at(figure.median)) - LABEL:.1f}"/>',
-        f'<line class="range" x1="{low}" x2="{high}" y1="{middle}" y2="{middle}"/>',
-        *(
-            f'<line class="range" x1="{x}" x2="{x}" y1="{middle - 4}" y2="{middle + 4}"/>'
-            for x in (low, high)
-        ),
-    ]
-    if figure.target:
-        x = at(figure.target.limit)
-        lines.append(
-            f'<line class="target" x1="{x}" x2="{x}" y1="{top + 2}" y2="{top + ROW - 2}"/>'
-        )
-    mark = {True: " ✓", False: " ✗", None: ""}[figure.met]
-    value = escape(f"{number(figure.judged)} {figure.unit}".strip() + mark)
-    lines.append(
-        f'<text class="value" x="{WIDTH - 14}" y="{middle + 4}" text-anchor="end">{value}</text>'
-    )
-    return "\n".join(lines) + "\n"
