@@ -1,7 +1,7 @@
-"""Measure, keep the results in .local/bench/, print the table and write docs/benchmarks/.
+"""Run the benchmarks, save the results in .local/bench/ and write docs/benchmarks/.
 
-python -m scripts.bench [GROUP…]: all groups, or those named. What is measured runs in a Compose
-project of its own, from a copy of the work tree.
+Usage: python -m scripts.bench [GROUP…]. Without arguments all groups run. The measured stack is a
+separate Compose project, built from a copy of the work tree.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-# Before anything reads it: never the developer's own project.
+# Set before the imports below read it, so that the developer's own project is never touched.
 os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-bench"
 
 from scripts.bench import commands, costs, machine, report, results, servers
@@ -40,18 +40,18 @@ GROUPS = [measure.__name__ for measure in [*ON_A_CLONE, *ON_SERVERS]]
 
 
 def main(*wanted: str) -> int:
-    """Measure the groups wanted, all by default; return the exit status."""
+    """Run the named groups, or all of them, and return the exit status."""
     unknown = [name for name in wanted if name not in GROUPS]
     if unknown:
-        print(f"There is no group {unknown[0]}: ONLY={'|'.join(GROUPS)}.", file=sys.stderr)
+        print(f"Unknown group '{unknown[0]}'. Use one of ONLY={'|'.join(GROUPS)}.", file=sys.stderr)
         return 1
     if not shutil.which("hyperfine"):
         print(
-            "bench needs hyperfine: install it (apt install hyperfine) and try again.",
+            "bench needs hyperfine. Install it (apt install hyperfine) and try again.",
             file=sys.stderr,
         )
         return 1
-    # So that what runs is stopped.
+    # SIGTERM must also stop the containers, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = 0
     try:
@@ -62,22 +62,20 @@ def main(*wanted: str) -> int:
         status = 1
     except KeyboardInterrupt:
         status = 130
-    # What was measured before a failure counts too; ONLY= brings the rest.
+    # Groups that finished before a failure are reported; ONLY= runs the rest.
     found = results.load(FOLDER, GROUPS)
     if not found:
         return status
     print(results.table([result for result in found if not wanted or result.group in wanted]))
     report.write(found, ROOT / "docs")
-    print(
-        "Written: docs/benchmarks/README.md with its pictures, and the tables of docs/scaling.md."
-    )
+    print("Wrote docs/benchmarks/README.md, its charts, and the tables of docs/scaling.md.")
     return 0
 
 
 def measure[Subject: (Clone, servers.Servers)](
     groups: list[Measure[Subject]], make: Callable[[], Subject], wanted: tuple[str, ...]
 ) -> None:
-    """Measure those groups that are wanted, on one subject, which is removed at the end."""
+    """Run the chosen groups against one subject, and remove it afterwards."""
     chosen = [group for group in groups if not wanted or group.__name__ in wanted]
     if not chosen:
         return

@@ -1,4 +1,4 @@
-"""A copy of the work tree to drive make in: nothing of the user's is edited, stopped or deleted."""
+"""A copy of the work tree to run make in, so that the user's own files and stack are untouched."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from scripts.stack.engine import ROOT, run
 from scripts.stack.project_copy import copy_project
 
 FOLDER = ROOT / ".local" / "bench"
-# As many as make a median; what takes half a minute each is not run more often.
+# Enough for a median; the slowest commands take half a minute each.
 RUNS = 5
 
 
 class MeasureError(Exception):
-    """Something that was to be measured failed; the message is for the user."""
+    """A measured command failed; the message tells the user which."""
 
 
 class Clone:
-    """The project as it is now, with a Compose project and ports of its own."""
+    """A copy of the project with its own Compose project and ports."""
 
     def __init__(self) -> None:
-        """Copy what git has or would add; what a killed run left behind goes first."""
+        """Copy tracked and untracked files, after removing what a killed run left behind."""
         shutil.rmtree(FOLDER / "clone", ignore_errors=True)
         self.folder = copy_project(FOLDER / "clone")
         self.project = os.environ["COMPOSE_PROJECT_NAME"]
@@ -49,14 +49,14 @@ class Clone:
         if done.returncode:
             self.log.write_text(done.stdout + done.stderr)
             raise MeasureError(
-                f"`{' '.join(command)}` failed; its output is in {self._log_name()}."
+                f"`{' '.join(command)}` failed. Its output is in {self._log_name()}."
             )
         return done.stdout
 
     def time(self, command: str, prepare: str = "true", *, warmup: int = 0) -> list[float]:
-        """Return the seconds that each run of a shell command takes, by hyperfine.
+        """Time a shell command with hyperfine and return the seconds of each run.
 
-        ``prepare`` runs before each, and is not counted. Raises MeasureError when either fails.
+        ``prepare`` runs before each run and is not timed. Raises MeasureError when either fails.
         """
         exported = FOLDER / "hyperfine.json"
         done = subprocess.run(
@@ -73,7 +73,7 @@ class Clone:
         )
         if done.returncode:
             raise MeasureError(
-                f"`{command}`, or `{prepare}` before it, failed; its output is in"
+                f"`{command}`, or `{prepare}` before it, failed. Its output is in"
                 f" {self._log_name()}.\n{done.stderr.strip()}"
             )
         times: list[float] = json.loads(exported.read_text())["results"][0]["times"]
@@ -83,7 +83,7 @@ class Clone:
         return str(self.log.relative_to(ROOT))
 
     def remove(self) -> None:
-        """Stop and delete all that was made."""
+        """Stop the stack and delete its data, images and files."""
         self.make("reset")
         images = (f"{self.project}-{name}" for name in ("dev", "ecs", "cold"))
         run("docker", "rmi", "--force", *images, check=False)

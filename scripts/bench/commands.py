@@ -1,4 +1,4 @@
-"""What people wait for at their keyboard: images, builds, starts, reloads, tests."""
+"""Benchmarks of what a developer waits for: images, builds, starts, reloads and tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from scripts.stack.engine import run
 PYTHON_IMAGE = "python:3.13-slim-trixie"
 MB = 1e6
 EDITS = 20
-# Seconds until an edit that does not show counts as never shown.
-GIVE_UP = 30
+# Seconds to wait for an edit to show before the benchmark fails.
+EDIT_TIMEOUT = 30
 
 
 def build_command(clone: Clone, tag: str, *options: str) -> str:
-    """Return the command that builds the ecs target in the copy."""
+    """Return the shell command that builds the ecs target from the copy."""
     base = clone.env.get("PYTHON_IMAGE", PYTHON_IMAGE)
     bundle = clone.env.get("CA_BUNDLE") or "docker/no-ca-bundle.pem"
     given = f"--secret id=ca_bundle,src='{bundle}' --build-arg PYTHON_IMAGE={base}"
@@ -31,12 +31,12 @@ def build_command(clone: Clone, tag: str, *options: str) -> str:
 
 
 def image(clone: Clone) -> list[Figure]:
-    """The ecs image against the base image that it is made from, as the engine keeps both."""
+    """Size of the ecs image compared with its base image, uncompressed, as the engine stores them."""
     tag = f"{clone.project}-ecs"
     clone.run("sh", "-c", build_command(clone, tag))
     base, ecs = (_layers(name) for name in (clone.env.get("PYTHON_IMAGE", PYTHON_IMAGE), tag))
     above = ecs[: len(ecs) - len(base)]
-    # Lines that only set something make no layer.
+    # Instructions that only set metadata create no layer.
     layers = [size for size in above if size]
     return [
         Figure("above the base image", "MB", [sum(layers) / MB], at_most(75)),
@@ -51,13 +51,12 @@ def _layers(name: str) -> list[int]:
 
 
 def build(clone: Clone) -> list[Figure]:
-    """`docker build --target ecs`. Cold: base images are present, and nothing else; no layer, and
-    no package of an earlier build, so the network counts. The changed line is at the end of a
-    view.
+    """`docker build --target ecs`. A cold build has the base images but no cached layers or
+    packages, so it includes download time. The changed source line is at the end of a view.
     """
     tag = f"{clone.project}-cold"
     recipe = (clone.folder / "docker/Dockerfile").read_text()
-    # A cache mount outlives --no-cache.
+    # Cache mounts survive --no-cache, so replace them with tmpfs.
     cold = re.sub(
         r"--mount=type=cache\S*?,target=([^,\s]+)\S*", r"--mount=type=tmpfs,target=\1", recipe
     )
@@ -79,10 +78,10 @@ def build(clone: Clone) -> list[Figure]:
 
 
 def start(clone: Clone) -> list[Figure]:
-    """From the command to its end, when the page is served and the database migrated. The images
-    are built. When all is up already, half of the time is Python's, which imports Django to look
-    for migrations; the rest is that of the doctor and of a build that finds nothing to do. Nothing
-    is left out: `make up` is what is right after any change.
+    """From the command until it returns, with the page served and the database migrated. The images
+    are already built. When everything already runs, half of the time is Python importing Django to
+    check for unapplied migrations; the rest is the doctor and a build with nothing to do. `make up`
+    skips neither, because it must be correct after any change.
     """
     clone.make("build")
     return [
@@ -99,8 +98,8 @@ def start(clone: Clone) -> list[Figure]:
 
 
 def reload(clone: Clone) -> list[Figure]:
-    """From saving a file on this machine to the first answer that shows the edit, asked every 10
-    ms. Idle: the processor time of the dev web container while nobody asks, health checks
+    """From saving a file on this machine to the first response that shows the edit, polled every
+    10 ms. Idle is the processor time of the dev web container without traffic, health checks
     included.
     """
     clone.make("up")
@@ -127,7 +126,7 @@ def _edits(clone: Clone, path: Path, edit: str) -> list[float]:
         mark = f"<!-- edit {number} -->"
         path.write_text(original + edit.replace("{mark}", mark))
         times.append(_until(clone, mark))
-        # As a person would: the next edit comes when this one has settled.
+        # A person pauses between edits, so let the reload settle.
         time.sleep(0.5)
     path.write_text(original)
     time.sleep(1)
@@ -137,14 +136,14 @@ def _edits(clone: Clone, path: Path, edit: str) -> list[float]:
 
 def _until(clone: Clone, mark: str) -> float:
     start = time.monotonic()
-    while time.monotonic() - start < GIVE_UP:
-        # While it reloads nobody may answer.
+    while time.monotonic() - start < EDIT_TIMEOUT:
+        # The server may refuse connections while it reloads.
         with contextlib.suppress(OSError, http.client.HTTPException):
-            response = urllib.request.urlopen(f"{clone.url}/", timeout=GIVE_UP)  # noqa: S310
+            response = urllib.request.urlopen(f"{clone.url}/", timeout=EDIT_TIMEOUT)  # noqa: S310
             if mark in response.read().decode():
                 return time.monotonic() - start
         time.sleep(0.01)
-    raise MeasureError(f"An edit did not show within {GIVE_UP} s.")
+    raise MeasureError(f"The edit did not show within {EDIT_TIMEOUT} s.")
 
 
 def _idle(clone: Clone) -> list[float]:
@@ -153,17 +152,16 @@ def _idle(clone: Clone) -> list[float]:
     shares = []
     for _ in range(5):
         before, start = seconds_of(web), time.monotonic()
-        # Two health checks.
+        # Long enough for two health checks.
         time.sleep(10)
         shares.append((seconds_of(web) - before) / (time.monotonic() - start) * 100)
     return shares
 
 
 def tests(clone: Clone) -> list[Figure]:
-    """`make test` against the real PostgreSQL and Redis, which run already, as does the image's
-    build. Most of the whole suite's time is that of processes which it starts to see how they end:
-    runserver and its reloads, the doctor, commands in broken environments. One after the other the
-    tests take 33 s of processor time, so that two cores need 17 s at least.
+    """`make test` against PostgreSQL and Redis that already run, with the image built. The suite
+    spends most of its time in processes that it starts to observe: runserver and its reloads, the
+    doctor, and commands in broken environments.
     """
     one = "make test T=tests/home/test_home.py"
     return [

@@ -1,4 +1,4 @@
-"""What one request and one connection cost: the numbers that docs/scaling.md reckons with."""
+"""Unit costs of a request and a connection; docs/scaling.md is calculated from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from scripts.bench.results import Figure
 from scripts.bench.servers import PAGE, PLAIN, Servers
 from scripts.stack.engine import Container, run
 
-# New connections, each with one question; and the milliseconds of one question over an open one.
+# CONNECT opens new connections with one query each. ROUND_TRIPS prints the milliseconds of one
+# query over an open connection.
 CONNECT = """
 import os, psycopg
 for _ in range(50):
@@ -29,7 +30,7 @@ for ask in (lambda: database.execute("SELECT 1"), cache.ping):
         times.append(time.perf_counter() - start)
     print(statistics.median(times) * 1000)
 """
-# Idle connections, held while PostgreSQL's memory is looked at.
+# Idle connections, held while PostgreSQL's memory is measured.
 IDLE = 20
 HELD = 4  # seconds
 HOLD = f"""
@@ -45,8 +46,8 @@ TRANSACTIONS = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname = 'm
 
 
 def costs(servers: Servers) -> list[Figure]:
-    """Processor time of each container under load, divided by the requests that it answered, and
-    what those asked of PostgreSQL and Redis. The page is that of *requests*."""
+    """Processor time of each container under load divided by the number of requests, with the
+    transactions and Redis commands per request. The page is the one in *requests*."""
     postgres, redis = (servers.stack.container(name) for name in ("postgres", "redis"))
     found: dict[tuple[str, str], list[float]] = {}
 
@@ -80,7 +81,7 @@ def costs(servers: Servers) -> list[Figure]:
 
 
 def _transactions(postgres: Container) -> int:
-    # Sessions report their counts once a second at most.
+    # PostgreSQL backends report their statistics at most once a second.
     postgres.exec("sleep", "1.2")
     said = postgres.exec("psql", "-qAtU", "postgres", "-d", "postgres", "-c", TRANSACTIONS)
     return int(said)
@@ -92,10 +93,10 @@ def _commands(redis: Container) -> int:
 
 
 def _idle_connection(web: Container, postgres: Container) -> float:
-    """Return the MB that PostgreSQL's processes take for each idle connection."""
+    """Return PostgreSQL's memory for each idle connection, in MB."""
 
     def kilobytes() -> int:
-        # Not as root, which in a container may look at its own processes only.
+        # Root inside a container may only read its own processes.
         said = run("docker", "exec", "--user", "postgres", postgres.id, "sh", "-c", MEMORY)
         return int(said.stdout)
 

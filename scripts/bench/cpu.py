@@ -1,4 +1,4 @@
-"""Processor time of a container, as the kernel counts it."""
+"""Processor time of a container, from its cgroup."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ UNITS = {"usage_usec": 1e6, "usage_nsec": 1e9}
 
 
 def seconds_of(container: str) -> float:
-    """Return the seconds of processor time that a container's processes have used so far."""
+    """Return the processor time, in seconds, that a container has used so far."""
     name, value = run("docker", "exec", container, "sh", "-c", READ).stdout.split()[:2]
     return int(value) / UNITS[name]

@@ -1,4 +1,4 @@
-"""What the figures depend on: the machine, its engine, the state of the code."""
+"""Describes the machine, engine and commit that a result was measured on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from scripts.stack.engine import run
 
 
 def describe() -> dict[str, str]:
-    """Return what a reader must know to compare these figures with others."""
     engine = json.loads(run("docker", "info", "--format", "{{json .}}").stdout)
     commit = run("git", "rev-parse", "--short=10", "HEAD", check=False).stdout.strip()
     changed = run("git", "status", "--porcelain", "--", "src", "docker", "scripts", check=False)

@@ -1,4 +1,4 @@
-"""docs/benchmarks/: the table as a page, and one picture a group."""
+"""Writes docs/benchmarks/: one page with a table and a chart for each group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scripts.bench.results import HEADING, Figure, Result, markdown, number, row
 PAGE = """\
 # Benchmarks
 
-`make bench` measures all of this on your machine and writes this page; `make bench ONLY=reload`
-measures one group anew. Each figure is the median, the smallest and the largest of its runs. Where
-two things are compared, they took turns, and each ratio is of two runs that followed each other.
+`make bench` runs these measurements on your machine and writes this page. `make bench ONLY=reload`
+runs one group. Each row shows the median, minimum and maximum of its runs. Compared servers take
+turns, and each ratio is of two consecutive runs.
 
 {machine}
 """
-# Around the tables of docs/scaling.md.
+# Comments that enclose the generated tables in docs/scaling.md.
 BEGIN, END = "<!-- costs: begin -->", "<!-- costs: end -->"
 LIGHT = Style(
     background="#fff",
@@ -45,7 +45,7 @@ DARK = """inline:
 
 
 def write(results: Sequence[Result], docs: Path) -> None:
-    """Write benchmarks/README.md, its pictures, and the tables of scaling.md."""
+    """Write benchmarks/README.md, its charts, and the tables of scaling.md."""
     folder = docs / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     file = docs / "scaling.md"
@@ -56,9 +56,9 @@ def write(results: Sequence[Result], docs: Path) -> None:
 
 
 def page(results: Sequence[Result]) -> str:
-    """Return the page: the machine, and of each group the table, the picture and how it was done.
+    """Return the page: the machine, then each group's description, table and chart.
 
-    A group that was measured another time, or elsewhere, says so.
+    A group that was measured at another time or place names the difference.
     """
     common = results[0].machine
     parts = [PAGE.format(machine=markdown(["machine", ""], [list(row) for row in common.items()]))]
@@ -68,13 +68,13 @@ def page(results: Sequence[Result]) -> str:
             f"## {result.group}\n",
             f"{result.about}{' (' + '; '.join(differs) + ')' if differs else ''}\n",
             markdown(HEADING, rows(result)),
-            f"\n![{result.group}: each figure's range]({result.group}.svg)\n",
+            f"\n![{result.group}: median and range of each figure]({result.group}.svg)\n",
         ]
     return "\n".join(parts)
 
 
 def scaling_page(text: str, results: Sequence[Result]) -> str:
-    """Return docs/scaling.md with its tables made anew, if the costs were measured."""
+    """Return docs/scaling.md with its tables regenerated, if the costs were measured."""
     for result in results:
         if result.group == "costs":
             begin, rest = text.split(BEGIN)
@@ -87,7 +87,8 @@ def scaling_page(text: str, results: Sequence[Result]) -> str:
 def picture(result: Result) -> str:
     """Return a group's SVG chart: each figure's median, the range of its runs, and its target.
 
-    Figures of one unit share a scale; each ratio has its own. The colours suit light and dark pages.
+    Figures of one unit share a scale; each ratio has its own. The colours suit light and dark
+    pages.
     """
     chart = pygal.HorizontalBar(
         title=f"{result.group}: median, range of all runs, and target",

@@ -1,4 +1,4 @@
-"""What was measured: figures, their targets, and the files that keep them."""
+"""Figures, their targets, and the files that store them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a figure should be: at most or at least the limit, by its median or its worst run."""
+    """A limit for a figure, judged by its median or its worst run."""
 
     sense: Literal["at most", "at least"]
     limit: float
@@ -21,7 +21,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One line of the table: what was measured, and the value of each run."""
+    """One row of the table: a quantity and its value in each run."""
 
     what: str
     unit: str
@@ -30,12 +30,11 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The run in the middle."""
         return statistics.median(self.values)
 
     @property
     def judged(self) -> float:
-        """The value that the target is about."""
+        """The value that is compared with the target."""
         if self.target is None or self.target.by == "median":
             return self.median
         return max(self.values) if self.target.sense == "at most" else min(self.values)
@@ -52,7 +51,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What one group measured, how, when, and on which machine."""
+    """The figures of one group, a description, and the machine they were measured on."""
 
     group: str
     about: str
@@ -61,22 +60,22 @@ class Result:
 
 
 def at_most(limit: float, by: Literal["median", "worst"] = "median") -> Target:
-    """Return the target of a figure that should be small."""
+    """Return an upper limit."""
     return Target("at most", limit, by)
 
 
 def at_least(limit: float) -> Target:
-    """Return the target of a figure that should be large."""
+    """Return a lower limit."""
     return Target("at least", limit)
 
 
 def ratios(values: Iterable[float], others: Iterable[float]) -> list[float]:
-    """Return the ratio of each pair: two runs that followed each other on the same machine."""
+    """Return the ratio of each pair of runs; paired runs follow each other on the same machine."""
     return [value / other for value, other in zip(values, others, strict=True)]
 
 
 def save(result: Result, folder: Path) -> None:
-    """Write a group's result, in the place of its former one."""
+    """Write a group's result, replacing its previous one."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False)
     new = folder / f"{result.group}.json.new"
@@ -85,7 +84,7 @@ def save(result: Result, folder: Path) -> None:
 
 
 def load(folder: Path, order: Sequence[str]) -> list[Result]:
-    """Return the results there are of the groups named, in that order."""
+    """Return the saved results of the named groups, in that order; groups without one are left out."""
     files = [folder / f"{group}.json" for group in order]
     return [_result(json.loads(file.read_text())) for file in files if file.exists()]
 
@@ -99,7 +98,7 @@ def _result(data: dict[str, Any]) -> Result:
 
 
 def number(value: float) -> str:
-    """Return a value with three digits that count, as 0.123, 4.56, 78.9 or 1,234."""
+    """Format a value with three significant digits: 0.123, 4.56, 78.9 or 1,234."""
     size = abs(value)
     digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
     return f"{value:,.{digits}f}"
@@ -109,7 +108,7 @@ HEADING = ["what", "target", "median", "min", "max", "runs", "met"]
 
 
 def rows(result: Result) -> list[list[str]]:
-    """Return the cells of a group's lines in the table."""
+    """Return the table cells of a group, one list per figure."""
     found = []
     for figure in result.figures:
         target, unit = figure.target, f" {figure.unit}" if figure.unit else ""
@@ -130,7 +129,7 @@ def rows(result: Result) -> list[list[str]]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return all figures as one table of text, each column as wide as its widest cell."""
+    """Return all figures as one aligned text table."""
     lines = [["group", *HEADING]]
     lines += [[result.group, *row] for result in results for row in rows(result)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -142,6 +141,6 @@ def table(results: Sequence[Result]) -> str:
 
 
 def markdown(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"| {' | '.join(heading)} |\n|{' --- |' * len(heading)}\n{body}"

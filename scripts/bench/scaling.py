@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scaling.md: from measured unit costs to tasks, connections and cores."""
+"""The calculations of docs/scaling.md: from unit costs to tasks, connections and cores."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections import deque
 
 from scripts.bench.results import markdown
 
-# Of a small Fargate task, and of the ecs target.
+# A small Fargate task, and the ecs target's default.
 TASK_CPUS, WORKERS = 0.5, 2
-# DATABASE_POOL_SIZE as it is by default, and as small as the simulation allows.
+# DATABASE_POOL_SIZE: the default, and the smallest that the simulation supports.
 POOLS = (8, 3)
-# Of PostgreSQL's default 100, superusers reserve 3.
+# PostgreSQL's default is 100, of which 3 are reserved for superusers.
 MAX_CONNECTIONS = 97
-# What a task's processor is used at, so that a burst, a deployment or a lost task fits in.
+# Planned CPU utilisation of a task; the rest absorbs bursts, deployments and a lost task.
 USED = 0.6
-# Milliseconds to a service in another availability zone and back; on one machine it is less.
+# Round trip to a service in another availability zone, in milliseconds.
 NETWORK = 1.0
 RATES = (10, 100, 1_000, 10_000)
 BUSY = (0.6, 0.8, 0.9)
@@ -36,12 +36,12 @@ FLEET = [
 def simulate(
     cpu: float, wait: float, used: float, pool: int, *, requests: int = 20_000, seed: int = 1
 ) -> list[float]:
-    """Return the milliseconds from each request's arrival to its answer, sorted.
+    """Simulate one worker and return the latency of each request in milliseconds, sorted.
 
-    One worker: it computes for one request at a time (``cpu`` milliseconds, half before and half
-    after PostgreSQL's answer) and waits for PostgreSQL (``wait``) with any number. A connection is
-    held from the question to the answer's end. Requests come at random, so many that the
-    worker's share of the processor is ``used``.
+    The worker computes for one request at a time: ``cpu`` milliseconds, half before and half after
+    the query. Any number of requests may wait for PostgreSQL (``wait`` milliseconds each). A
+    request holds a connection from its query until its response ends. Requests arrive at random, at
+    a rate that uses the fraction ``used`` of the processor.
     """
     chance = random.Random(seed)  # noqa: S311 - a simulation
     arrived = list(itertools.accumulate(chance.expovariate(used / cpu) for _ in range(requests)))
@@ -74,7 +74,7 @@ def simulate(
 
 
 def pools(costs: dict[str, float]) -> list[list[str]]:
-    """Return what one request in a hundred takes at least, by pool size and busy processor."""
+    """Return the 99th percentile of the latency by pool size and CPU utilisation."""
     cpu = costs["page: web"] * WORKERS / TASK_CPUS
     lines = []
     for pool in (1, 2, 3, 4, 8):
@@ -84,11 +84,11 @@ def pools(costs: dict[str, float]) -> list[list[str]]:
 
 
 def fleets(costs: dict[str, float]) -> list[list[str]]:
-    """Return what so many pages a second need of each service."""
+    """Return what each rate of pages per second needs of each service."""
     lines = []
     for rate in RATES:
         tasks = math.ceil(rate * costs["page: web"] / 1000 / (TASK_CPUS * USED))
-        # The one more is the probes'.
+        # One more connection per worker serves the probes.
         held = [tasks * WORKERS * (pool + 1) for pool in POOLS]
         lines.append(
             [
@@ -108,29 +108,29 @@ def fleets(costs: dict[str, float]) -> list[list[str]]:
 
 
 def _waits(costs: dict[str, float]) -> float:
-    """Return the milliseconds that a page waits for PostgreSQL."""
+    """Return how long a page waits for PostgreSQL, in milliseconds."""
     return costs["page: transactions"] * (costs["round trip to PostgreSQL"] + NETWORK)
 
 
 def units(costs: dict[str, float]) -> list[list[str]]:
-    """Return what one task and one server carry, by the unit costs."""
+    """Return the capacity of one task and of each backing service."""
     task = TASK_CPUS * 1000 / costs["page: web"]
     per_task = WORKERS * (POOLS[0] + 1)
     allowed = MAX_CONNECTIONS // per_task
     redis, cores = 1000 / costs["page: redis"], 1000 / costs["page: postgres"]
     without_pool = costs["page: postgres"] + costs["new connection: postgres"]
     return [
-        ["a task, its processor full", f"{task:,.0f} pages/s", f"{TASK_CPUS} / page: web"],
-        [f"a task at {USED:.0%}", f"{task * USED:,.0f} pages/s", "what to plan with"],
+        ["a task at 100% CPU", f"{task:,.0f} pages/s", f"{TASK_CPUS} / page: web"],
+        [f"a task at {USED:.0%} CPU", f"{task * USED:,.0f} pages/s", "the planning figure"],
         [
             f"PostgreSQL's connections ({MAX_CONNECTIONS} free)",
             f"{allowed} tasks, {allowed * task * USED:,.0f} pages/s",
             f"{MAX_CONNECTIONS} / ({WORKERS} workers × ({POOLS[0]} + 1))",
         ],
-        ["Redis's one thread", f"{redis:,.0f} pages/s", "1 / page: redis"],
+        ["Redis's single thread", f"{redis:,.0f} pages/s", "1 / page: redis"],
         ["a core of PostgreSQL", f"{cores:,.0f} pages/s", "1 / page: postgres"],
         [
-            "the same without a pool",
+            "a core of PostgreSQL, without a pool",
             f"{1000 / without_pool:,.0f} pages/s",
             "1 / (page: postgres + new connection)",
         ],
@@ -138,15 +138,15 @@ def units(costs: dict[str, float]) -> list[list[str]]:
 
 
 def tables(costs: dict[str, float]) -> str:
-    """Return the tables of docs/scaling.md."""
+    """Return the generated tables of docs/scaling.md."""
     return "\n".join(
         [
-            "What one of each carries:\n",
-            markdown(["what", "carries", "since"], units(costs)),
-            f"What pages a second need, tasks at {USED:.0%} of their processor:\n",
+            "Capacity of one of each:\n",
+            markdown(["what", "capacity", "calculation"], units(costs)),
+            f"Requirements by page rate, with tasks at {USED:.0%} CPU:\n",
             markdown(FLEET, fleets(costs)),
-            "Simulated: what one page in a hundred takes at least, by the connections of a worker's"
-            "\npool and by how busy its processor is:\n",
-            markdown(["pool", *(f"{used:.0%} busy" for used in BUSY)], pools(costs)),
+            "Simulated 99th percentile of the response time, by pool size and CPU utilisation of a"
+            "\nworker:\n",
+            markdown(["pool", *(f"{used:.0%} CPU" for used in BUSY)], pools(costs)),
         ]
     )

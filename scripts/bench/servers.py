@@ -1,4 +1,4 @@
-"""What visitors wait for: the ecs target under load, beside other ways to serve the same image."""
+"""Benchmarks of the ecs target under load, compared with other ways to serve the same image."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ HERE = ROOT / "scripts/bench"
 WORKERS = 2
 CONNECTIONS = 16
 SECONDS = 4
-# Of all servers alike, in the place of a small Fargate task's half a core.
+# Every compared server gets two cores instead of the ecs target's half a core.
 CPUS = "2"
 
 PAGE = "/"
 PLAIN = "/plain/"
-# 325 kB, and wrk accepts no compression.
+# 325 kB; wrk does not ask for compression.
 STATIC = "/static/admin/js/vendor/xregexp/xregexp.js"
 
-# gunicorn as most projects start it, with a log line for each request, as the ecs target has.
+# gunicorn as most projects start it, with an access-log line for each request like the ecs target.
 GUNICORN = (
     *("gunicorn", "--bind", "0.0.0.0:8000", "--workers", str(WORKERS), "--access-logfile", "-"),
     *("--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--keep-alive", "75"),  # noqa: S108
 )
-# As many threads as the pool has connections.
+# One thread for each connection of the pool.
 GTHREAD = (*GUNICORN, "--threads", "8", "config.wsgi:application")
 PLAIN_UVICORN = (
     *(*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker"),
     "bench_plain:application",
 )
 EMAIL, PASSWORD = "bench@example.com", "measured-not-guessed"
-# An ordinary user's session, and one of staff.
+# Prints the session keys of an ordinary user and of a staff member.
 PREPARE = f"""
 import django
 django.setup()
@@ -54,7 +54,7 @@ for email in ("user@example.com", {EMAIL!r}):
     client.force_login(user)
     print(client.cookies["sessionid"].value)
 """
-# What all processes of gunicorn take: shared pages divided by who shares them, and each in full.
+# Prints the proportional (PSS) and resident (RSS) memory of all gunicorn processes, in bytes.
 MEMORY = """
 from pathlib import Path
 found = [0, 0]
@@ -71,7 +71,7 @@ print(*found)
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What wrk found: requests and seconds; the processor seconds of each container meanwhile."""
+    """A wrk run: requests, duration in seconds, latencies in milliseconds, and CPU seconds used."""
 
     requests: int
     seconds: float
@@ -81,15 +81,14 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second."""
         return self.requests / self.seconds
 
 
 class Servers:
-    """PostgreSQL and Redis, containers of the ecs image beside them, and wrk in their network."""
+    """PostgreSQL, Redis, containers of the ecs image, and a wrk container in the same network."""
 
     def __init__(self) -> None:
-        """Build, start the backing services and migrate."""
+        """Build the images, start the backing services and migrate."""
         self.stack = Stack(FOLDER / "logs")
         self.stack.compose("up", "--detach", "--wait", "--quiet-pull", "postgres", "redis")
         self.stack.compose("run", "--rm", "migrate")
@@ -105,7 +104,7 @@ class Servers:
             f"id=ca_bundle,src={bundle}",
             str(HERE / "client"),
         )
-        # The label makes it the project's, removed with it.
+        # With this label the container is removed together with the project.
         self.client = run(
             *("docker", "run", "--detach", "--init", "--network", f"{PROJECT}_default"),
             *("--label", f"com.docker.compose.project={PROJECT}", image),
@@ -113,7 +112,7 @@ class Servers:
         self.session = self.staff = ""
 
     def serve(self, *command: str, cpus: str = CPUS, **env: str) -> Container:
-        """Start a container of the ecs image with the benchmarks' addresses, and wait for it."""
+        """Start a container of the ecs image with the benchmark URLs and wait until it is ready."""
         variables = {
             "PYTHONPATH": "/app/src:/bench",
             "DJANGO_SETTINGS_MODULE": "bench_settings",
@@ -132,7 +131,7 @@ class Servers:
 
     @contextlib.contextmanager
     def serving(self, *starts: Callable[[], Container]) -> Iterator[list[Container]]:
-        """Start containers; remove them at the end, and what they logged with them."""
+        """Start containers and remove them, with their logs, at the end."""
         containers: list[Container] = []
         try:
             for begin in starts:
@@ -151,7 +150,7 @@ class Servers:
         connections: int = CONNECTIONS,
         watched: tuple[Container, ...] = (),
     ) -> Load:
-        """Load a server from that many connections; raises AssertionError on a failed answer."""
+        """Load a server with wrk; raises AssertionError when a request fails."""
         self.expect_page(container, path)
         before = [seconds_of(each.id) for each in watched]
         wrk = (
@@ -168,18 +167,17 @@ class Servers:
         return Load(found["requests"], found["seconds"], found["p50"], found["p99"], cpu)
 
     def expect_page(self, container: Container, path: str) -> None:
-        """Raise AssertionError unless the page comes as it should: wrk takes a redirect for one."""
+        """Raise AssertionError unless the page answers 200; wrk would count a redirect as success."""
         answer = container.browser(Cookie=f"sessionid={self.session}").get(path)
         assert answer.status == 200, f"{path} answers {answer.status}"
 
     def remove(self) -> None:
-        """Remove everything, images too."""
         self.stack.remove()
         run("docker", "rmi", "--force", *(f"{PROJECT}-{n}" for n in ("dev", "ecs", "client")))
 
 
 def _rates(servers: Servers, containers: list[Container], path: str) -> list[list[float]]:
-    """Return each server's requests a second, run by run, the servers taking turns."""
+    """Return each server's requests per second in each run; the servers take turns."""
     for container in containers:
         servers.load(container, path, seconds=2)
     rounds = [[servers.load(each, path).rate for each in containers] for _ in range(RUNS)]
@@ -187,10 +185,10 @@ def _rates(servers: Servers, containers: list[Container], path: str) -> list[lis
 
 
 def requests(servers: Servers) -> list[Figure]:
-    """wrk with 16 connections against 2 workers on 2 cores. The page is the home page of somebody
-    who is signed in: the session from Redis, the user from PostgreSQL, a template. Beside the
-    ecs target, from the same image: gunicorn with plain uvicorn workers and no pool, and
-    gunicorn's gthread workers over WSGI with the same pool; all write a line for each request.
+    """wrk with 16 connections against 2 workers on 2 cores. The page is the home page of a
+    signed-in user: the session from Redis, the user from PostgreSQL, and a template. The same image
+    also runs gunicorn with plain uvicorn workers and no pool, and gunicorn's gthread workers (WSGI)
+    with the same pool. Every server writes an access-log line for each request.
     """
     with servers.serving(
         lambda: servers.serve(),
@@ -212,7 +210,7 @@ def requests(servers: Servers) -> list[Figure]:
 
 
 def static(servers: Servers) -> list[Figure]:
-    """A file of 325 kB through WhiteNoise, uncompressed; wrk and servers as in *requests*."""
+    """An uncompressed file of 325 kB through WhiteNoise; wrk and servers as in *requests*."""
     with servers.serving(lambda: servers.serve(), lambda: servers.serve(*GTHREAD)) as containers:
         ecs, gthread = _rates(servers, containers, STATIC)
     return [
@@ -223,9 +221,9 @@ def static(servers: Servers) -> list[Figure]:
 
 
 def memory(servers: Servers) -> list[Figure]:
-    """The master and 2 workers under load: pages, a trivial view, the sign-in form and static files
-    by turns, looked at about every 10,000 requests. Shared memory counts once (PSS). Growth is of
-    the 100,000 requests that follow the first 50,000, in which threads and caches come to be.
+    """The gunicorn master and 2 workers under a mix of pages, a trivial view, the sign-in form and
+    static files, sampled about every 10,000 requests. PSS counts shared memory once. Growth covers
+    the 100,000 requests after the first 50,000, during which threads and caches fill.
     """
     total, samples, settled = 0, [], []
     with servers.serving(lambda: servers.serve()) as [web]:
@@ -236,7 +234,7 @@ def memory(servers: Servers) -> list[Figure]:
             if total > 50_000:
                 settled.append(samples[-1][0])
     shared, resident = (list(column) for column in zip(*samples, strict=True))
-    # The last half against the first: single samples come before or after a collection.
+    # Halves, because a single sample may fall before or after a garbage collection.
     half = len(settled) // 2
     growth = ratios(settled[-half:], settled[:half])
     return [
@@ -247,8 +245,8 @@ def memory(servers: Servers) -> list[Figure]:
 
 
 def replicas(servers: Servers) -> list[Figure]:
-    """1, 2 and 4 tasks of half a core and 2 workers each on this machine, each loaded from 8
-    connections at once with the home page: what a second of their processor time serves.
+    """Requests per second of processor time with 1, 2 and 4 tasks on this machine. Each task has
+    half a core and 2 workers, and serves the home page to 8 connections at once.
     """
     rounds = []
     begin = [lambda: servers.serve(cpus="0.5")] * 4
@@ -278,12 +276,11 @@ def _per_cpu_second(servers: Servers, containers: list[Container]) -> float:
 
 
 def growth(servers: Servers) -> list[Figure]:
-    """One client, one request after the other, by turns to servers of the same image whose
-    databases have no users but three, 100,000 and 1,000,000. Signing in hashes a password, which
-    is slow on purpose.
+    """One client sends one request after another, in turns, to servers whose databases have 3,
+    100,000 and 1,000,000 users. Signing in hashes a password, which is slow by design.
     """
     postgres = servers.stack.container("postgres")
-    # Makes the users whose sessions all databases then have.
+    # The first server creates the users and sessions that every database copies.
     with servers.serving(lambda: servers.serve()):
         pass
     sizes = (0, 100_000, 1_000_000)

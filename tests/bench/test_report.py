@@ -1,4 +1,4 @@
-"""make bench's table and pages, from figures that nobody measured."""
+"""The benchmark report, from made-up figures."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ REQUESTS = Result(
 )
 
 
-def test_results_come_back_from_their_files_in_order(tmp_path: Path) -> None:
+def test_saved_results_load_in_the_given_order(tmp_path: Path) -> None:
     for result in (START, REQUESTS):
         results.save(result, tmp_path)
     assert results.load(tmp_path, ["requests", "none", "start"]) == [REQUESTS, START]
 
 
-def test_a_group_measured_again_takes_the_place_of_its_former_result(tmp_path: Path) -> None:
+def test_saving_a_group_again_replaces_its_result(tmp_path: Path) -> None:
     results.save(START, tmp_path)
     again = Result("start", "", MACHINE, [])
     results.save(again, tmp_path)
     assert results.load(tmp_path, ["start"]) == [again]
 
 
-def test_the_table_has_median_range_runs_and_whether_the_target_is_met() -> None:
+def test_table_shows_median_range_runs_and_target() -> None:
     lines = [line.split("  ") for line in results.table([START, REQUESTS]).splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells == [
@@ -53,19 +53,19 @@ def test_the_table_has_median_range_runs_and_whether_the_target_is_met() -> None
     ]
 
 
-def test_ratios_are_of_runs_that_followed_each_other() -> None:
+def test_ratios_pair_consecutive_runs() -> None:
     assert results.ratios([2, 9], [1, 3]) == [2, 3]
     with pytest.raises(ValueError, match="shorter"):
         results.ratios([1, 2], [1])
 
 
-def test_the_page_and_the_pictures_are_written(tmp_path: Path) -> None:
-    (tmp_path / "scaling.md").write_text("nothing measured")
+def test_page_and_charts_are_written(tmp_path: Path) -> None:
+    (tmp_path / "scaling.md").write_text("no costs measured")
     report.write([START, REQUESTS], tmp_path)
     folder = tmp_path / "benchmarks"
     page = (folder / "README.md").read_text()
     assert "| up | ≤ 2.5 s | 2.00 s | 1.00 | 3.00 | 3 | yes |" in page
-    # What another run measured says so.
+    # A group measured on another day names that day.
     assert "wrk. (measured: 2026-01-02)" in page
     for group in ("start", "requests"):
         assert f"({group}.svg)" in page
@@ -76,7 +76,7 @@ def test_the_page_and_the_pictures_are_written(tmp_path: Path) -> None:
     assert "1.25 × ✓" in drawn
 
 
-def test_the_tables_of_scaling_follow_from_the_costs() -> None:
+def test_scaling_tables_follow_from_costs() -> None:
     costs = {
         "page: web": 5.0,
         "page: postgres": 0.5,
@@ -93,20 +93,20 @@ def test_the_tables_of_scaling_follow_from_the_costs() -> None:
     assert text.startswith("Before.\n")
     assert text.endswith("After.\n")
     assert "old" not in text
-    # Half a core in 5 ms pieces; 60 % of it; 97 connections in tasks of 18.
-    assert "| a task, its processor full | 100 pages/s |" in text
+    # Half a core at 5 ms a page; 60 % of it; 97 connections at 18 a task.
+    assert "| a task at 100% CPU | 100 pages/s |" in text
     assert "| 5 tasks, 300 pages/s |" in text
-    assert "| the same without a pool | 200 pages/s |" in text
-    # 10,000 pages a second at 60 a task: 167 tasks of 18 connections, or of 8.
+    assert "| a core of PostgreSQL, without a pool | 200 pages/s |" in text
+    # 10,000 pages per second at 60 per task: 167 tasks with 18 or 8 connections each.
     assert (
         "| 10,000 | 167 | 20.0 | 3,006 (6.0 GB) | 1,336 (2.7 GB) | 5.00 | 10,000 | 1.00 |" in text
     )
     assert report.scaling_page(old, [START]) == old
 
 
-def test_in_the_simulation_a_pool_of_one_costs_time_and_all_requests_are_answered() -> None:
+def test_simulated_pool_of_one_is_slower_and_answers_every_request() -> None:
     one, eight = (scaling.simulate(10, 2, 0.8, pool, requests=5000) for pool in (1, 8))
     assert len(one) == len(eight) == 5000
     assert sum(one) > sum(eight)
-    # Nothing is quicker than what it asks for: the wait for PostgreSQL.
+    # No request is faster than its wait for PostgreSQL.
     assert min(one[0], eight[0]) > 2

@@ -39,7 +39,9 @@ PEER = "10.0.0.1"
         (b"[]:443", 1, PEER),
     ],
 )
-def test_client_ip_is_the_one_that_the_outermost_trusted_proxy_saw(forwarded_for: bytes, trusted: int, client: str) -> None:
+def test_client_ip_is_the_one_that_the_outermost_trusted_proxy_saw(
+    forwarded_for: bytes, trusted: int, client: str
+) -> None:
     assert client_ip(PEER, forwarded_for, trusted) == client
 
 

@@ -1,4 +1,4 @@
-"""What `startproject` writes into asgi.py: Django, and nothing in front of it."""
+"""The asgi.py that `startproject` writes: Django with nothing in front of it."""
 
 from django.core.asgi import get_asgi_application
 

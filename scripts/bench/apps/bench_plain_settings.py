@@ -1,4 +1,4 @@
-"""The same without a pool: a new connection for each request, Django's default."""
+"""The benchmark settings without a pool: Django's default of a new connection per request."""
 
 from config.settings import *  # noqa: F403
 from config.settings import DATABASES

@@ -1,4 +1,4 @@
-"""The project's settings, with the addresses that the benchmarks ask."""
+"""The project's settings with the benchmark URLs."""
 
 from config.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""The project's addresses, and the least that a view can do."""
+"""The project's URLs and a trivial view."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
@@ -7,9 +7,8 @@ from config.urls import urlpatterns as project
 
 
 def plain(_request: HttpRequest) -> HttpResponse:
-    """Answer."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-# The probes too: the servers compared have no middleware that answers them.
+# The compared servers lack the middleware that answers the probes.
 urlpatterns = [*project, *(path(name, plain) for name in ("plain/", "livez", "readyz"))]

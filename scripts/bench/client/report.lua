@@ -1,4 +1,4 @@
--- What wrk found, as JSON, for scripts/bench/servers.py.
+-- Prints wrk's results as JSON for scripts/bench/servers.py.
 done = function(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
