@@ -31,7 +31,7 @@ def build_command(clone: Clone, tag: str, *options: str) -> str:
 
 
 def image(clone: Clone) -> list[Figure]:
-    """Size of the ecs image compared with its base image, uncompressed, as the engine stores them."""
+    """Size of the ecs image compared with its base image, as the engine stores them."""
     tag = f"{clone.project}-ecs"
     clone.run("sh", "-c", build_command(clone, tag))
     base, ecs = (_layers(name) for name in (clone.env.get("PYTHON_IMAGE", PYTHON_IMAGE), tag))

@@ -84,7 +84,7 @@ def save(result: Result, folder: Path) -> None:
 
 
 def load(folder: Path, order: Sequence[str]) -> list[Result]:
-    """Return the saved results of the named groups, in that order; groups without one are left out."""
+    """Return the saved results of the named groups, in that order."""
     files = [folder / f"{group}.json" for group in order]
     return [_result(json.loads(file.read_text())) for file in files if file.exists()]
 

@@ -167,7 +167,7 @@ class Servers:
         return Load(found["requests"], found["seconds"], found["p50"], found["p99"], cpu)
 
     def expect_page(self, container: Container, path: str) -> None:
-        """Raise AssertionError unless the page answers 200; wrk would count a redirect as success."""
+        """Raise AssertionError unless the page answers 200: wrk accepts a redirect."""
         answer = container.browser(Cookie=f"sessionid={self.session}").get(path)
         assert answer.status == 200, f"{path} answers {answer.status}"
 

@@ -1,4 +1,4 @@
-"""A fresh clone of the project, with a Compose project and ports of its own."""
+"""A fresh copy of the project with its own Compose project and ports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scripts.stack.project_copy import copy_project
 
 
 def environment(project: str, web_port: int) -> dict[str, str]:
-    """Return the variables for verbs on a project of its own; port 0 lets the engine choose."""
-    # Without what a make around the tests hands down.
+    """Return the environment for make in a separate Compose project; port 0 lets the engine choose."""
+    # Drop what an outer make passes down to the tests.
     handed_down = ("MAKE", "MFLAGS", "HOST_")
     inherited = {
         name: value
@@ -29,10 +29,10 @@ def environment(project: str, web_port: int) -> dict[str, str]:
 
 
 class Clone:
-    """What git would have in a fresh clone, in a folder of its own, and its verbs."""
+    """A copy of the project in its own folder."""
 
     def __init__(self, folder: Path, project: str, web_port: int) -> None:
-        """Copy the files, unless the folder is there."""
+        """Copy the files, unless the folder exists."""
         self.folder = folder if folder.exists() else copy_project(folder)
         self.project = project
         self.environ = environment(project, web_port)
@@ -41,9 +41,9 @@ class Clone:
     def run(
         self, *command: str, identity: tuple[int, int] | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the clone; its output is shown when the test fails.
+        """Run a command in the clone; pytest shows its output when the test fails.
 
-        ``identity`` is a user and a group, who may also use the engine.
+        ``identity`` is the user and group id to run as, with access to the engine.
         """
         user, group = identity or (None, None)
         done = subprocess.run(
@@ -62,12 +62,12 @@ class Clone:
         return done
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Change a file of the clone."""
+        """Replace text in a file of the clone."""
         file = self.folder / name
         file.write_text(file.read_text().replace(old, new))
 
     def container(self, service: str) -> str:
-        """Return the id of the service's container, one a line; nothing when it does not run."""
+        """Return the ids of the service's running containers, one per line."""
         return engine.run(
             *("docker", "ps", "--quiet", "--no-trunc"),
             *("--filter", f"label=com.docker.compose.project={self.project}"),
@@ -75,12 +75,12 @@ class Clone:
         ).stdout.strip()
 
     def sql(self, statement: str) -> str:
-        """Run SQL as the app's role, over the network, and return what it prints."""
+        """Run SQL as the app's role over the network and return its output."""
         query = 'exec psql -qtA "$DATABASE_URL" -c "$0"'
         command = ("exec", "-T", "postgres", "sh", "-c", query, statement)
         return self.run("sh", "scripts/compose", "running", *command).stdout.strip()
 
     def remove(self) -> None:
-        """Delete all that was started and built."""
+        """Delete the stack, its data and its images."""
         assert self.run("make", "reset", "FORCE=1").returncode == 0
         engine.run("docker", "rmi", "--force", f"{self.project}-dev", f"{self.project}-ecs")

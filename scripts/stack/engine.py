@@ -1,4 +1,4 @@
-"""The real stack, driven from outside: `docker compose`, requests, and every log line kept."""
+"""Drives the real stack from outside: `docker compose`, HTTP requests, and kept container logs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Overlays by target; the last plants the canaries.
+# Compose files by target. The last one replaces the secrets with recognisable values.
 LAYERS = {
     "dev": ["compose.base.yml", "compose.dev.yml", "scripts/stack/compose.stack.yml"],
     "ecs": ["compose.base.yml", "compose.ecs-local.yml", "scripts/stack/compose.stack.yml"],
 }
-# Seconds; an Application Load Balancer's default.
+# An Application Load Balancer's default idle timeout, in seconds.
 IDLE_TIMEOUT = 60
-# Never the developer's own project; fixed, so that a run that was killed is cleared by the next.
+# Not the developer's own project. The name is fixed so that the next run removes what a killed run
+# left behind.
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-stack"
 SECRETS = (
     "SECRET_KEY",
@@ -42,9 +43,9 @@ SECRETS = (
 def run(
     *command: str, env: Mapping[str, str] | None = None, check: bool = True, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the repository's root and return it with its output as text.
+    """Run a command in the repository's root and capture its output as text.
 
-    Raises AssertionError with that output when ``check`` and the command fails.
+    Raises AssertionError with the output when ``check`` is true and the command fails.
     """
     done = subprocess.run(
         command,
@@ -63,9 +64,9 @@ def run(
 
 
 def wait_for[T](question: Callable[[], T], seconds: float, every: float = 0.1) -> tuple[T, float]:
-    """Ask until the answer is true; return it and the seconds that took.
+    """Call ``question`` until it returns a true value; return that value and the seconds it took.
 
-    Raises AssertionError with the last answer after ``seconds``.
+    Raises AssertionError with the last value after ``seconds``.
     """
     start = time.monotonic()
     while True:
@@ -79,7 +80,7 @@ def wait_for[T](question: Callable[[], T], seconds: float, every: float = 0.1) -
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An HTTP answer: status (0 when none came), headers in lower case, body, seconds it took."""
+    """An HTTP response: status (0 if none arrived), lower-case headers, body, duration in seconds."""
 
     status: int
     headers: dict[str, str]
@@ -87,7 +88,6 @@ class Answer:
     seconds: float
 
     def json(self) -> Any:
-        """Return the body as JSON."""
         return json.loads(self.body)
 
 
@@ -97,34 +97,34 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class Browser:
-    """A client with cookies that follows no redirect."""
+    """An HTTP client that keeps cookies and does not follow redirects."""
 
     def __init__(self, base: str, headers: Mapping[str, str] | None = None) -> None:
-        """Talk to ``base``, as http://127.0.0.1:port, sending ``headers`` with everything."""
+        """Send requests to ``base``, for example http://127.0.0.1:8000, with ``headers`` added."""
         self.base = base
         self.headers = dict(headers or {})
-        # Cookies go to whichever replica is asked: they belong to the host, not to the port.
+        # Cookies belong to the host, not to the port, so every replica receives them.
         self.cookies: dict[str, str] = {}
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def get(self, path: str, timeout: float = 10, **headers: str) -> Answer:
-        """GET; header names are given with underscores."""
+        """Send a GET request; header names use underscores."""
         return self._ask("GET", path, None, timeout, headers)
 
     def post(
         self, path: str, form: Mapping[str, str], timeout: float = 10, **headers: str
     ) -> Answer:
-        """POST a form, with the CSRF token of the cookie."""
+        """Post a form with the CSRF token from the cookie."""
         token = {"csrfmiddlewaretoken": self.cookies.get("csrftoken", "")}
         body = urllib.parse.urlencode({**token, **form}).encode()
         return self._ask("POST", path, body, timeout, headers)
 
     def send(self, method: str, path: str, body: bytes, timeout: float = 10) -> Answer:
-        """Send a body as it is."""
+        """Send a raw body."""
         return self._ask(method, path, body, timeout, {})
 
     def login(self, email: str, password: str) -> Answer:
-        """Sign in to the admin and return the answer to the form."""
+        """Sign in to the admin and return the response to the form."""
         self.get("/admin/login/")
         return self.post("/admin/login/?next=/admin/", {"username": email, "password": password})
 
@@ -155,10 +155,10 @@ class Browser:
 
 
 class Container:
-    """One container, by its id or name."""
+    """A running container."""
 
     def __init__(self, stack: Stack, name: str) -> None:
-        """Take the container; ``stack`` keeps its log when it goes."""
+        """Find the container by its id or name; ``stack`` keeps its log when it is removed."""
         self.stack = stack
         self.id: str = self._inspect(name)["Id"]
 
@@ -166,67 +166,67 @@ class Container:
         return dict(json.loads(run("docker", "inspect", name).stdout)[0])
 
     def inspect(self) -> dict[str, Any]:
-        """Return what `docker inspect` says."""
+        """Return the output of `docker inspect`."""
         return self._inspect(self.id)
 
     @property
     def address(self) -> str:
-        """Its address in the project's network."""
+        """The IP address in the project's network."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
         return str(next(iter(networks.values()))["IPAddress"])
 
     @property
     def url(self) -> str:
-        """Its address as published on this machine."""
+        """The URL of the port published on this machine."""
         port = self.inspect()["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]
         return f"http://127.0.0.1:{port}"
 
     def browser(self, **headers: str) -> Browser:
-        """Return a new client of it."""
+        """Return a new HTTP client of this container."""
         return Browser(self.url, {name.replace("_", "-"): value for name, value in headers.items()})
 
     def exec(self, *command: str, check: bool = True) -> str:
-        """Run a command inside and return its output."""
+        """Run a command in the container and return its output."""
         return run("docker", "exec", self.id, *command, check=check).stdout
 
     def python(self, code: str) -> str:
-        """Run Python code inside and return what it prints."""
+        """Run Python code in the container and return its output."""
         return self.exec("python", "-c", code)
 
     def docker(self, verb: str, *arguments: str) -> str:
-        """Run `docker VERB ARGUMENTS` on it: kill, pause, unpause, start, stop …"""
+        """Run `docker VERB ARGUMENTS` on the container: kill, pause, unpause, start, stop …"""
         return run("docker", verb, *arguments, self.id).stdout
 
     def logs(self) -> str:
-        """Return all it ever wrote, stdout and stderr."""
+        """Return everything the container wrote to stdout and stderr."""
         done = run("docker", "logs", self.id)
         return done.stdout + done.stderr
 
     def records(self) -> list[dict[str, Any]]:
-        """Return its log as JSON objects; raises ValueError where a line is none."""
+        """Parse each log line as JSON; raises ValueError when a line is not JSON."""
         return [json.loads(line) for line in self.logs().splitlines()]
 
     def wait_ready(self, seconds: float = 60) -> Container:
-        """Wait until it answers /readyz with 200."""
+        """Wait until /readyz answers 200."""
         browser = self.browser()
         wait_for(lambda: browser.get("/readyz", timeout=5).status == 200, seconds)
         return self
 
     def restarts(self) -> int:
-        """Return how often the engine restarted it."""
+        """Return how often the engine restarted the container."""
         return int(self.inspect()["RestartCount"])
 
     def remove(self) -> None:
-        """Keep its log, and remove it."""
+        """Save the log and remove the container."""
         self.stack.keep_log(self)
         run("docker", "rm", "--force", "--volumes", self.id)
 
 
 class Stack:
-    """A project of its own: own images, network, volume and ports; gone at the end."""
+    """A separate Compose project with its own images, network, volume and ports."""
 
     def __init__(self, logs: Path) -> None:
-        """Build both targets. The logs of removed containers go to the directory ``logs``."""
+        """Build both targets. Logs of removed containers are saved in the directory ``logs``."""
         self._logs = logs
         self.canaries = {name: f"canary{secrets.token_hex(30)}" for name in SECRETS}
         self.env = {
@@ -251,13 +251,16 @@ class Stack:
         self.compose("up", "--detach", "--wait", "--quiet-pull")
 
     def watch_idle_connection(self) -> None:
-        """Ask twice over one connection, a balancer's idle timeout apart, while the tests run."""
+        """Send two requests over one connection, a load balancer's idle timeout apart.
+
+        It runs in a thread beside the tests and fills ``idle_statuses``.
+        """
         address = urllib.parse.urlsplit(self.container("web").url)
         self.idle_statuses: list[int] = []
 
         def ask_twice() -> None:
             connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
-            # The run may be over, and the stack gone, before the second.
+            # The tests may end, and the stack be removed, before the second request.
             gone = contextlib.suppress(OSError, http.client.HTTPException)
             with contextlib.closing(connection), gone:
                 for pause in (0, IDLE_TIMEOUT + 2):
@@ -271,11 +274,11 @@ class Stack:
         self.idle.start()
 
     def container(self, service: str) -> Container:
-        """Return the running container of a service."""
+        """Return the oldest container of a service."""
         return self.containers(service)[0]
 
     def containers(self, service: str) -> list[Container]:
-        """Return all containers of a service, by age."""
+        """Return all containers of a service, oldest first."""
         ids = self.compose("ps", "--all", "--quiet", service).split()
         found = [Container(self, name) for name in ids]
         return sorted(found, key=lambda container: str(container.inspect()["Created"]))
@@ -288,10 +291,10 @@ class Stack:
         env: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
     ) -> Container:
-        """Start one more container of a service, hardened as it, and return it at once.
+        """Start an additional container of a service, hardened alike, without waiting for it.
 
-        ``command`` replaces the image's; ``env`` overrides variables; ``options`` are those of
-        `docker compose run`, as ("--volume", "…").
+        ``command`` replaces the image's command, ``env`` overrides variables, and ``options`` are
+        passed to `docker compose run`, for example ("--volume", "…").
         """
         variables = [part for item in (env or {}).items() for part in ("--env", "=".join(item))]
         given = ["--detach", "--no-deps", "--service-ports", *variables, *options]
@@ -313,7 +316,7 @@ class Stack:
         return json.loads(done.stdout)
 
     def keep_log(self, container: Container) -> None:
-        """Write the container's log into the directory of logs."""
+        """Save the container's log in the directory of logs."""
         about = container.inspect()
         service = about["Config"]["Labels"]["com.docker.compose.service"]
         target = about["Config"]["Labels"].get("methodhub.target", "none")
@@ -321,14 +324,14 @@ class Stack:
         (self._logs / name).write_text(container.logs())
 
     def keep_logs(self) -> list[Path]:
-        """Write the logs of all containers there are, and return the files of all there were."""
+        """Save the logs of all present containers; return the files of these and of removed ones."""
         filter_ = f"label=com.docker.compose.project={PROJECT}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             self.keep_log(Container(self, name))
         return sorted(self._logs.glob("*.log"))
 
     def remove(self) -> None:
-        """Remove whatever bears the project's name: containers, network, volume."""
+        """Remove all containers, networks and volumes of the project."""
         filter_ = f"label=com.docker.compose.project={PROJECT}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             run("docker", "rm", "--force", "--volumes", name)

@@ -1,4 +1,4 @@
-"""What git would have in a fresh clone, uncommitted changes included."""
+"""Copies the project as a fresh clone would have it, uncommitted changes included."""
 
 from __future__ import annotations
 

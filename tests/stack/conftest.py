@@ -1,4 +1,4 @@
-"""What all stack tests share: one stack, built and started once."""
+"""Fixtures of the stack tests: one stack, built and started once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stack import figures
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Stack]:
-    """Both targets, built under the stack tests' own project; nothing runs yet."""
+    """Both targets' images, built in the stack tests' own project. Nothing runs yet."""
     stack = Stack(ROOT / ".local" / "test-stack" / "logs")
     yield stack
     stack.keep_logs()
@@ -22,7 +22,7 @@ def images() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(images: Stack) -> Stack:
-    """The ecs stack, up and ready. A test that breaks a part of it mends it again."""
+    """The running ecs stack. A test that breaks a part of it repairs it again."""
     images.up()
     images.watch_idle_connection()
     return images
@@ -35,13 +35,13 @@ def web(stack: Stack) -> Container:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what judges the logs of the whole suite last."""
+    """Run the tests marked `last`, which check the logs of the whole suite, at the end."""
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was measured."""
+    """Print the measured figures."""
     if figures.ROWS:
-        terminalreporter.section("What was broken on purpose, and what came of it")
+        terminalreporter.section("Faults and what users got")
         for line in figures.table():
             terminalreporter.line(line)

@@ -1,4 +1,4 @@
-"""The figures that tests measure on the way, for the table at the end of the run."""
+"""Figures that the tests measure, printed as a table at the end of the run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ ROWS: list[tuple[str, str, str]] = []
 
 
 def figure(property_: str, broken: str, measured: str) -> None:
-    """Note what was measured of a property while something was broken on purpose."""
+    """Record what was measured for a property while something was broken on purpose."""
     ROWS.append((property_, broken, measured))
 
 
 def table() -> list[str]:
-    """Return the rows as lines, each column as wide as its widest cell."""
+    """Return the rows as aligned lines of text."""
     widths = [max(len(row[column]) for row in ROWS) for column in range(2)] if ROWS else []
     return ["  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2]]) for row in ROWS]

@@ -1,4 +1,4 @@
-"""A newcomer's way, as docs/newcomer.md tells it."""
+"""The walkthrough of docs/newcomer.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.stack.project_copy import ROOT, copy_project
 STEP = re.compile(r"^\| ([^|]+) \| \d", re.MULTILINE)
 
 
-def test_a_newcomer_arrives(tmp_path: Path) -> None:
+def test_newcomer_walkthrough_succeeds(tmp_path: Path) -> None:
     folder = copy_project(tmp_path / "origin")
     git = ("git", "-c", "user.name=Newcomer", "-c", "user.email=newcomer@example.com")
     for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "-m", "All")):

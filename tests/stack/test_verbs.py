@@ -1,6 +1,6 @@
-"""A newcomer's way through the verbs, in a fresh copy of the project, from outside.
+"""The make targets in a fresh copy of the project, from outside.
 
-The tests of this module run in their order on one copy: each goes on where the last one ended.
+The tests run in order on one copy: each continues where the previous one ended.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADMIN = ("admin@example.com", "admin")
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """Make a fresh clone; afterwards delete all that was started."""
+    """A fresh clone, removed with its stack at the end."""
     clone = Clone(tmp_path_factory.mktemp("newcomer") / "methodhub", PROJECT, WEB_PORT)
     yield clone
     clone.remove()
@@ -32,16 +32,16 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 @pytest.fixture(scope="module")
 def browser() -> Browser:
-    """One person's browser, kept through all of it."""
+    """One user's browser, kept for the whole module."""
     return Browser(SITE)
 
 
 def signed_in(browser: Browser) -> bool:
-    """Say whether the admin lets the browser in."""
+    """Return whether the browser is signed in to the admin."""
     return "Site administration" in browser.get("/admin/").body
 
 
-def test_bare_compose_up_needs_no_step_before_it(clone: Clone) -> None:
+def test_bare_compose_up_works_in_fresh_clone(clone: Clone) -> None:
     assert clone.run("docker", "compose", "up", "--detach", "--wait").returncode == 0
     assert not (clone.folder / "env" / "secrets.env").exists()
     stranger = Browser(SITE)
@@ -50,7 +50,7 @@ def test_bare_compose_up_needs_no_step_before_it(clone: Clone) -> None:
     assert clone.run("make", "reset", "FORCE=1").returncode == 0
 
 
-def test_up_says_where_to_go_and_the_login_works(clone: Clone, browser: Browser) -> None:
+def test_up_prints_urls_and_working_login(clone: Clone, browser: Browser) -> None:
     done = clone.run("make", "up")
     assert done.returncode == 0
     assert f"{SITE}/admin/   admin@example.com / admin" in done.stdout
@@ -60,7 +60,7 @@ def test_up_says_where_to_go_and_the_login_works(clone: Clone, browser: Browser)
     assert signed_in(browser)
 
 
-def test_up_again_is_harmless(clone: Clone) -> None:
+def test_second_up_changes_nothing(clone: Clone) -> None:
     before = clone.container("web")
     secrets = (clone.folder / "env" / "secrets.env").read_text()
     assert clone.run("make", "up").returncode == 0
@@ -68,8 +68,8 @@ def test_up_again_is_harmless(clone: Clone) -> None:
     assert (clone.folder / "env" / "secrets.env").read_text() == secrets
 
 
-def test_the_database_is_the_apps_own(clone: Clone) -> None:
-    """What docker/postgres/initdb.d/ promises; running it again, by hand, is harmless."""
+def test_app_role_owns_its_database(clone: Clone) -> None:
+    """docker/postgres/initdb.d/ sets up the role and may be run again by hand."""
     by_hand = "psql -qU postgres -f /docker-entrypoint-initdb.d/10-app.sql"
     engine.run("docker", "exec", clone.container("postgres"), "sh", "-c", by_hand)
     role = "SELECT rolsuper, rolcreatedb, rolcanlogin FROM pg_roles WHERE rolname = current_user"
@@ -84,7 +84,7 @@ def test_the_database_is_the_apps_own(clone: Clone) -> None:
 
 
 EDITS = {
-    # What is edited: file, old text, new text, the page that shows it, what it shows.
+    # Edit: file, old text, new text, page that shows the edit, text on that page.
     "view": (
         "home/views.py",
         "Service(name, answer,",
@@ -104,7 +104,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_an_edit_shows_without_restart(clone: Clone, browser: Browser, edit: str) -> None:
+def test_edit_shows_without_restart(clone: Clone, browser: Browser, edit: str) -> None:
     file, old, new, page, shown = EDITS[edit]
     path = clone.folder / "src" / file
     before, text = clone.container("web"), path.read_text()
@@ -117,14 +117,14 @@ def test_an_edit_shows_without_restart(clone: Clone, browser: Browser, edit: str
     assert clone.container("web") == before
 
 
-def test_makemigrations_leaves_files_of_the_host_user(clone: Clone) -> None:
+def test_makemigrations_writes_files_owned_by_host_user(clone: Clone) -> None:
     model = clone.folder / "src" / "accounts" / "models.py"
     before = model.read_text()
     field = "    nick = models.CharField(max_length=9, default='')\n"
     model.write_text(before.replace("    is_active =", field + "    is_active ="))
     identity, environ = (os.getuid(), os.getgid()), {}
     if os.getuid() == 0:
-        # Not root, and no number that an image could know by chance.
+        # An id that is not root and that no image defines.
         identity, environ = (12345, 12346), {"HOME": str(clone.folder)}
         give(clone, *identity)
         for parent in list(clone.folder.parents)[:3]:
@@ -140,14 +140,12 @@ def test_makemigrations_leaves_files_of_the_host_user(clone: Clone) -> None:
 
 
 def give(clone: Clone, user: int, group: int) -> None:
-    """Make somebody the owner of the clone."""
+    """Change the owner of the clone's files."""
     for path in [clone.folder, *clone.folder.rglob("*")]:
         os.chown(path, user, group)
 
 
-def test_up_prodlike_swaps_web_alone_and_keeps_people_signed_in(
-    clone: Clone, browser: Browser
-) -> None:
+def test_up_prodlike_replaces_web_only_and_keeps_sessions(clone: Clone, browser: Browser) -> None:
     services = clone.container("postgres"), clone.container("redis")
     done = clone.run("make", "up-prodlike")
     assert done.returncode == 0
@@ -159,7 +157,7 @@ def test_up_prodlike_swaps_web_alone_and_keeps_people_signed_in(
     assert signed_in(stranger)
 
 
-def test_prodlike_serves_hashed_compressed_static_files_for_ever(browser: Browser) -> None:
+def test_prodlike_serves_hashed_compressed_immutable_static_files(browser: Browser) -> None:
     page = browser.get("/admin/").body
     sheet = re.search(r'href="(/static/admin/css/base\.[0-9a-f]{12}\.css)"', page)
     assert sheet, "no hashed name"
@@ -170,12 +168,12 @@ def test_prodlike_serves_hashed_compressed_static_files_for_ever(browser: Browse
         assert answer.headers["cache-control"] == "max-age=315360000, public, immutable"
 
 
-def test_prodlike_renders_every_page_with_the_real_manifest(browser: Browser) -> None:
-    """Follow every link from / and the admin: a file missing in the manifest would be a 500."""
+def test_prodlike_renders_every_page_with_real_manifest(browser: Browser) -> None:
+    """Follow every link from / and the admin; a file missing from the manifest causes a 500."""
     waiting, seen = ["/", "/admin/"], set[str]()
     while waiting:
         path = waiting.pop().partition("#")[0]
-        # A history of sorting and filtering has no end; signing out would.
+        # Sort and filter links are endless; the logout link would end the session.
         if path in seen or "?" in path or "/logout/" in path:
             continue
         seen.add(path)
@@ -195,7 +193,7 @@ def test_prodlike_runs_without_debug(browser: Browser) -> None:
     assert "djdt" not in browser.get("/").body.lower()
 
 
-def test_prodlike_image_holds_no_debug_package() -> None:
+def test_prodlike_image_has_no_debug_packages() -> None:
     program = "import importlib.metadata as m; print(*(d.name.lower() for d in m.distributions()))"
     listed = engine.run("docker", "run", "--rm", f"{PROJECT}-ecs", "python", "-c", program).stdout
     packages = set(listed.split())
@@ -221,7 +219,7 @@ def test_replicas_share_sessions(clone: Clone, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
-def test_rows_survive(clone: Clone, how: str) -> None:
+def test_rows_survive_down_and_kill(clone: Clone, how: str) -> None:
     assert clone.run("make", "fixtures").returncode == 0
     if how == "down":
         assert clone.run("make", "down").returncode == 0
@@ -235,16 +233,16 @@ def test_rows_survive(clone: Clone, how: str) -> None:
 
 
 def names(clone: Clone) -> set[str]:
-    """Return the users' names, as the database has them."""
+    """Return the users' names from the database."""
     return set(clone.sql("SELECT name FROM accounts_user WHERE name <> ''").split())
 
 
 def rename(clone: Clone, name: str) -> None:
-    """Change Ada's name behind the site's back."""
+    """Change Ada's name directly in the database."""
     clone.sql(f"UPDATE accounts_user SET name = '{name}' WHERE email = 'ada@example.com'")
 
 
-def test_snapshot_comes_back_while_web_runs(clone: Clone, browser: Browser) -> None:
+def test_snapshot_restores_while_web_runs(clone: Clone, browser: Browser) -> None:
     assert clone.run("make", "db-snapshot", "NAME=before").returncode == 0
     rename(clone, "Changed")
     again = clone.run("make", "db-snapshot", "NAME=before")
@@ -279,7 +277,7 @@ def test_dump_and_load(clone: Clone, tmp_path: Path) -> None:
     assert "Ada" in names(clone)
 
 
-def test_test_runs_one_file(clone: Clone) -> None:
+def test_make_test_runs_one_file(clone: Clone) -> None:
     done = clone.run("make", "test", "T=tests/home/test_home.py")
     assert done.returncode == 0
     assert re.search(r"=+ \d+ passed", done.stdout)
@@ -292,6 +290,6 @@ def test_reset_asks_first(clone: Clone) -> None:
     assert clone.container("postgres")
 
 
-def test_down_stops_everything(clone: Clone) -> None:
+def test_down_stops_all_services(clone: Clone) -> None:
     assert clone.run("make", "down").returncode == 0
     assert [clone.container(service) for service in ("web", "postgres", "redis")] == ["", "", ""]
