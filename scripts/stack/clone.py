@@ -11,7 +11,7 @@ from scripts.stack.project_copy import copy_project
 
 
 def environment(project: str, web_port: int) -> dict[str, str]:
-    """Return the environment for make in a separate Compose project; port 0 lets the engine choose."""
+    """Return the environment for make in a separate Compose project; port 0 picks a free one."""
     # Drop what an outer make passes down to the tests.
     handed_down = ("MAKE", "MFLAGS", "HOST_")
     inherited = {

@@ -80,7 +80,7 @@ def wait_for[T](question: Callable[[], T], seconds: float, every: float = 0.1) -
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """An HTTP response: status (0 if none arrived), lower-case headers, body, duration in seconds."""
+    """An HTTP response: status (0 for none), lower-case headers, body, duration in seconds."""
 
     status: int
     headers: dict[str, str]
@@ -324,7 +324,7 @@ class Stack:
         (self._logs / name).write_text(container.logs())
 
     def keep_logs(self) -> list[Path]:
-        """Save the logs of all present containers; return the files of these and of removed ones."""
+        """Save the logs of all containers; return the files of these and of removed ones."""
         filter_ = f"label=com.docker.compose.project={PROJECT}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             self.keep_log(Container(self, name))
