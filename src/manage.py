@@ -24,6 +24,7 @@ if __name__ == "__main__":
 
         database = settings.DATABASES["default"]
         database["OPTIONS"] = without_limits(database["OPTIONS"])
+        database["DISABLE_SERVER_SIDE_CURSORS"] = False
     if sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv:
         from development.supervisor import supervise
 

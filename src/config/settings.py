@@ -108,6 +108,9 @@ DATABASES: dict[str, dict[str, Any]] = {
         # A pool, not persistent connections, which leak under ASGI and exclude the pool.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
+        # A server-side cursor would be read on after its connection went back to the pool, and
+        # breaks behind a transaction pooler. Management commands have them (manage.py).
+        "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {
             "application_name": f"methodhub-{ENV.TARGET}-{socket.gethostname()}",
             "connect_timeout": ENV.DATABASE_CONNECT_TIMEOUT,

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 
+import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
@@ -107,6 +108,22 @@ def test_connections_come_from_a_pool_and_go_back() -> None:
     stats = connection.pool.get_stats()  # type: ignore[attr-defined]
     assert stats["connections_num"] <= django_settings.ENV.DATABASE_POOL_SIZE
     assert stats["requests_num"] > stats["connections_num"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_iterator_outlives_its_connection() -> None:
+    """A streamed response goes on while another request's transaction fails on its connection."""
+    User.objects.bulk_create(User(email=f"{number}@example.com") for number in range(5))
+    # A new pool has one connection.
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+    rows = User.objects.iterator(chunk_size=2)
+    next(rows)
+    connection.close()
+    with connection.pool.connection() as other, other.transaction(force_rollback=True):  # type: ignore[attr-defined]
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            other.execute("SELECT 1/0")
+        assert len(list(rows)) == 4
 
 
 @pytest.mark.django_db
