@@ -28,6 +28,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to the admin.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
+    # Every session started before it was last raised is refused.
+    session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -54,3 +56,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     def get_short_name(self) -> str:
         """Return what the admin greets the user by."""
         return self.name or self.email
+
+    def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
+        """Return what a session must hold to be this user's, for one of Django's secret keys."""
+        auth_hash = super()._get_session_auth_hash(secret=secret)
+        return f"{auth_hash}.{self.session_epoch}" if self.session_epoch else auth_hash
+
+    def end_sessions(self) -> None:
+        """Sign the user out of all sessions, even of those that a stale cache still holds."""
+        type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
