@@ -1,7 +1,7 @@
-"""make doctor's catalogue: engine states, versions, ports, volumes and files that are not right.
+"""Every problem that make doctor finds: engine states, versions, ports, volumes and files.
 
-A stub of `docker` plays the engines that this machine has not; tests/stack/test_doctor.py asks the
-real one. Each case must end with status 1, one sentence that names the thing, and a command.
+A stub of `docker` answers for engines that this machine does not have; tests/stack/test_doctor.py
+uses the real engine. Each problem must end with status 1, a sentence that names it and a command.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary0dIeS1ifPRINTED"
 
-# What a sound engine answers, as arms of a shell's case over the command's arguments.
-SOUND = {
+# The answers of a healthy engine, as branches of a shell `case` over the command's arguments.
+HEALTHY = {
     '"version --format"*': "echo 28.5.2",
     '"compose version"*': "echo 2.40.3",
     '"buildx version"': "echo github.com/docker/buildx v0.29.1 abcdef",
@@ -34,22 +34,21 @@ SOUND = {
     '"ps "*': "exit 0",
     '*" run --rm --no-deps -T "*': "inside",
 }
-# What a container of the dev target says of itself; each line can be replaced.
+# The answers of a container of the dev target. A test can replace each line.
 INSIDE = {
     "clock": 'echo "clock $(date +%s)"',
     "disk": "echo disk 50000",
     "mount": 'echo "mount $(cat .local/doctor/nonce)"',
     "written": "touch .local/doctor/written",
     "watch": "echo watch yes",
-    "env": "echo env 0",
 }
-# What `docker ps` says while the stack runs.
+# The answers of `docker ps` while the stack runs.
 RUNNING = 'case "$*" in *service=postgres*) echo 0123;; *service=web*) echo 4567;; *) ;; esac'
 
 
 @dataclasses.dataclass
 class Clone:
-    """A copy of what the doctor reads, to break, and a stub of docker."""
+    """A copy of the files that the doctor reads, and a stub of docker."""
 
     folder: Path
     engine: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -57,19 +56,17 @@ class Clone:
     environ: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def edit(self, name: str, text: str) -> None:
-        """Append to a file."""
         with (self.folder / name).open("a") as file:
             file.write(text)
 
     def doctor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the doctor in the clone."""
         stub = self.folder / "bin/docker"
         inside = "\n".join((INSIDE | self.inside).values())
         arms = "\n".join(f"{pattern}) {answer} ;;" for pattern, answer in self.engine.items())
-        sound = "\n".join(f"{pattern}) {answer} ;;" for pattern, answer in SOUND.items())
+        healthy = "\n".join(f"{pattern}) {answer} ;;" for pattern, answer in HEALTHY.items())
         stub.write_text(
             f"#!/bin/sh\ninside() {{\n{inside}\n}}\n"
-            f'case "$*" in\n{arms}\n{sound}\n*) echo "stub: $*" >&2; exit 1 ;;\nesac\n'
+            f'case "$*" in\n{arms}\n{healthy}\n*) echo "stub: $*" >&2; exit 1 ;;\nesac\n'
         )
         stub.chmod(0o755)
         return subprocess.run(
@@ -85,16 +82,14 @@ class Clone:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Clone:
-    """A clone in which nothing is wrong."""
+    """A clone without a problem."""
     for name in ("scripts", "env"):
         shutil.copytree(
             ROOT / name,
             tmp_path / name,
             ignore=shutil.ignore_patterns("bench", "host", "__pycache__", "secrets.env"),
         )
-    for name in ("compose.base.yml", "src/environment/contract.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "compose.base.yml", tmp_path)
     (tmp_path / "bin").mkdir()
     secrets = tmp_path / "env/secrets.env"
     secrets.write_text(f"SECRET_KEY={CANARY * 3}\n")
@@ -104,12 +99,11 @@ def clone(tmp_path: Path) -> Clone:
 
 
 def _free(count: int) -> list[int]:
-    # Not of those that the system gives out: a test beside this one may be given it next.
+    # Below the system's ephemeral ports, which a test running in parallel may get next.
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            # In the list twice, it would be a fault for the doctor to find.
             ports += [port] if port not in ports else []
     return ports
 
@@ -162,8 +156,8 @@ def _both(*changes: Callable[[Clone], None]) -> Callable[[Clone], None]:
 NO_HOST = "dial tcp: lookup registry.example: no such host"
 CERTIFICATE = "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]'))"
 
-# name: (what is broken, what the sentence says, what the command says)
-BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
+# name: (change that causes the problem, part of the sentence, part of the remedy)
+PROBLEMS: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     "engine silent": (
         _engine(version="echo Cannot connect to the Docker daemon >&2; exit 1"),
         "No Docker engine answers",
@@ -171,7 +165,7 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "engine forbidden": (
         _engine(version="echo permission denied while trying to connect >&2; exit 1"),
-        "may not talk to the Docker engine",
+        "no permission to use the Docker engine",
         "sudo usermod -aG docker",
     ),
     "engine hangs": (
@@ -211,7 +205,7 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "no image, no registry": (
         _engine(no_image="exit 1", pull=f"echo {NO_HOST} >&2; exit 1"),
-        "it has no postgres:18, and no registry in reach has it either",
+        "has no postgres:18 and cannot pull it",
         "make up RUNTIME=host",
     ),
     "network inspects TLS": (
@@ -221,17 +215,17 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "no package index": (
         _engine(no_dev_image="exit 1", download="echo timed out; echo FAILED"),
-        "does not reach the package index",
+        "cannot reach the package index",
         "docker info",
     ),
     "CA bundle missing": (
         _set(CA_BUNDLE="/nowhere/ca.crt"),
-        "CA_BUNDLE names no file of PEM certificates",
+        "CA_BUNDLE does not name a file of PEM certificates",
         "CA_BUNDLE=/etc/ssl/certs",
     ),
     "clock off": (
         _inside(clock='echo "clock $(($(date +%s) - 600))"'),
-        "The engine's clock is -60",
+        "clock differs from this machine's by -60",
         "date -s",
     ),
     "folder not shared": (
@@ -241,16 +235,16 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "folder not writable": (
         _inside(written=":"),
-        "may not write here",
+        "no permission to write here",
         "sudo chown -R",
     ),
     "no file events": (
         _inside(watch="echo watch no"),
-        "Changed files are not noticed",
+        "no events for changed files",
         "WATCHFILES_FORCE_POLLING=true",
     ),
     "values refused": (
-        _inside(env='printf "1\n2\n3\nPORT  Out of range.\n" >.local/doctor/problems; echo env 78'),
+        _inside(env='printf "1\n2\n3\nPORT  Out of range.\n" >.local/doctor/problems'),
         "Environment: PORT  Out of range.",
         "make env",
     ),
@@ -261,65 +255,69 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "volume of an older major": (
         _engine(volume="exit 0", cluster="echo 17 data/"),
-        "made by PostgreSQL 17, and postgres:18 is 18",
+        "created by PostgreSQL 17, but postgres:18 is PostgreSQL 18",
         "make db-upgrade",
     ),
     "volume of a newer major": (
         _engine(volume="exit 0", cluster="echo 18 18/docker/; echo 19 19/docker/"),
-        "made by PostgreSQL 19, and postgres:18 is older",
+        "created by PostgreSQL 19, and postgres:18 is older",
         "make up POSTGRES_IMAGE=postgres:19",
     ),
     "volume with another password": (
         _engine(ps=RUNNING, exec='echo "FATAL:  password authentication failed for user" >&2'),
-        "made with another password than env/backing-services.env",
+        "created with another password than env/backing-services.env",
         "10-app.sql",
     ),
     "volume of another database": (
         _engine(ps=RUNNING, exec="echo 'FATAL:  database \"other\" does not exist' >&2"),
-        "made for another database or role",
+        "created for another database or role",
         "10-app.sql",
     ),
     "migrations pending": (
         _engine(ps=RUNNING, exec="""echo '1 {"migrations": "pending"}'"""),
-        "migrations that the database lacks",
+        "unapplied migrations",
         "make migrate",
     ),
     "containers of another clone": (
         _engine(ps='case "$*" in *working_dir*) echo /home/me/other;; esac'),
-        "already has containers, of the clone in /home/me/other",
+        "The clone in /home/me/other already has containers of the project clone",
         "COMPOSE_PROJECT_NAME=clone-2",
     ),
     "port of another container": (
         _engine(ps='case "$*" in *publish=*) echo "blog blog-web-1";; esac'),
-        "(WEB_PORT) is taken by the container blog-web-1",
+        "(WEB_PORT) is already in use by the container blog-web-1",
         "make up WEB_PORT=",
     ),
-    "port is a word": (_set(WEB_PORT="http"), "WEB_PORT is 'http': not a port", "WEB_PORT=8000"),
-    "port too large": (_set(WEB_PORT="80000"), "WEB_PORT is '80000'", "WEB_PORT=8000"),
-    "port range backwards": (_set(WEB_PORT="8002-8000"), "'8002-8000'", "WEB_PORT=8000"),
+    "port is a word": (
+        _set(WEB_PORT="http"),
+        "WEB_PORT must be a port from 1 to 65535 or a range of ports (got 'http')",
+        "WEB_PORT=8000",
+    ),
+    "port too large": (_set(WEB_PORT="80000"), "(got '80000')", "WEB_PORT=8000"),
+    "port range backwards": (_set(WEB_PORT="8002-8000"), "(got '8002-8000')", "WEB_PORT=8000"),
     "misspelt variable": (
         _append("env/dev.env", f"DATBASE_URL={CANARY}\n"),
-        "DATBASE_URL is no variable of the contract; the nearest is DATABASE_URL",
+        "DATBASE_URL is not a variable of the contract. Did you mean DATABASE_URL?",
         "sed -i.bak s/^DATBASE_URL=/DATABASE_URL=/ env/dev.env",
     ),
     "misspelt file variable": (
         _append("env/secrets.env", "SECRET_KYE_FILE=/run/secrets/key\n"),
-        "the nearest is SECRET_KEY",
+        "Did you mean SECRET_KEY?",
         "env/secrets.env",
     ),
     "unknown variable": (
         _append("env/ecs-local.env", "QQQQQQ=1\n"),
-        "QQQQQQ is no variable of the contract.",
+        "QQQQQQ is not a variable of the contract.",
         "env/ecs-local.env",
     ),
-    "dollar that Compose eats": (
+    "dollar that Compose expands": (
         _append("env/secrets.env", f"DJANGO_SUPERUSER_PASSWORD={CANARY}$word\n"),
-        "DJANGO_SUPERUSER_PASSWORD holds a $ that Compose would eat",
+        "Compose would expand the $ in DJANGO_SUPERUSER_PASSWORD",
         "env/secrets.env",
     ),
     "quote not closed": (
         _append("env/secrets.env", f"DJANGO_SUPERUSER_PASSWORD='{CANARY}\n"),
-        "has a quote that is not closed",
+        "the quote in DJANGO_SUPERUSER_PASSWORD is not closed",
         "env/secrets.env",
     ),
     "empty value": (_append("env/dev.env", "LOG_LEVEL=\n"), "LOG_LEVEL is empty", "env/dev.env"),
@@ -330,7 +328,7 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
     ),
     "set twice": (
         _append("env/dev.env", "DEBUG=false\n"),
-        "DEBUG stands here twice",
+        "DEBUG is set twice",
         "env/dev.env",
     ),
     "env file missing": (
@@ -338,9 +336,9 @@ BROKEN: dict[str, tuple[Callable[[Clone], None], str, str]] = {
         "env/backing-services.env is missing",
         "git checkout -- env/backing-services.env",
     ),
-    "secrets readable for others": (
+    "secrets readable by others": (
         lambda clone: (clone.folder / "env/secrets.env").chmod(0o644),
-        "env/secrets.env is readable for others",
+        "Other users can read env/secrets.env",
         "chmod 600 env/secrets.env",
     ),
 }
@@ -354,48 +352,70 @@ def _found(done: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
     "case",
     [
         pytest.param(case, marks=[pytest.mark.waits] if case == "engine hangs" else [])
-        for case in BROKEN
+        for case in PROBLEMS
     ],
 )
-def test_what_is_wrong_is_said_with_its_remedy(case: str, clone: Clone) -> None:
-    change, says, remedy = BROKEN[case]
+def test_problem_is_reported_with_its_remedy(case: str, clone: Clone) -> None:
+    change, sentence, remedy = PROBLEMS[case]
     change(clone)
     clone.environ["JSON"] = "1"
     done = clone.doctor("docker")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert any(says in row["text"] and remedy in row["remedy"] for row in _found(done)), done.stdout
+    assert any(sentence in row["text"] and remedy in row["remedy"] for row in _found(done)), (
+        done.stdout
+    )
     assert CANARY not in done.stdout + done.stderr
     assert done.stderr == ""
 
 
-def test_all_is_well(clone: Clone) -> None:
+def test_healthy_machine_has_no_problems(clone: Clone) -> None:
     done = clone.doctor("docker")
     assert done.returncode == 0, done.stdout
-    assert "All is well." in done.stdout
-    assert "Wrong" not in done.stdout
+    assert "No problems found." in done.stdout
+    assert "Problem:" not in done.stdout
     assert not (clone.folder / ".local/doctor").exists()
 
 
-def test_text_and_json_say_the_same(clone: Clone) -> None:
+@pytest.mark.parametrize(
+    ("runtime", "checks"),
+    [
+        (
+            "docker",
+            "engine compose buildx memory images project_name volume password migrations ports "
+            "ca_bundle env_files secrets_mode package_index dev_container",
+        ),
+        ("host", "python disk ports ca_bundle env_files secrets_mode environment"),
+    ],
+)
+def test_every_check_reports_something(clone: Clone, runtime: str, checks: str) -> None:
+    """A check that fails to run would otherwise look like one that finds no problem."""
+    bundle = clone.folder / "ca.crt"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+    clone.environ |= {"JSON": "1", "CA_BUNDLE": str(bundle)}
+    rows = json.loads(clone.doctor(runtime).stdout)
+    assert list(dict.fromkeys(row["check"] for row in rows)) == checks.split()
+
+
+def test_text_and_json_reports_agree(clone: Clone) -> None:
     clone.engine['"compose version"*'] = "echo 2.1"
     text = clone.doctor("docker").stdout
     clone.environ["JSON"] = "1"
     (row,) = _found(clone.doctor("docker"))
-    assert f"Wrong: {row['text']}\n       Try: {row['remedy']}\n" in text
+    assert f"Problem: {row['text']}\n    Try: {row['remedy']}\n" in text
 
 
-def test_before_up_only_what_is_wrong_is_said(clone: Clone) -> None:
+def test_quick_mode_prints_problems_only(clone: Clone) -> None:
     done = clone.doctor("docker", "quick", "dev")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     clone.engine['"compose version"*'] = "echo 2.1"
     done = clone.doctor("docker", "quick", "dev")
     assert done.returncode == 1
-    assert done.stderr.count("Wrong: ") == 1
+    assert done.stderr.count("Problem: ") == 1
 
 
-def test_several_faults_are_said_at_once(clone: Clone) -> None:
-    for case in ("compose old", "buildx missing", "set twice", "secrets readable for others"):
-        BROKEN[case][0](clone)
+def test_several_problems_are_reported_at_once(clone: Clone) -> None:
+    for case in ("compose old", "buildx missing", "set twice", "secrets readable by others"):
+        PROBLEMS[case][0](clone)
     clone.environ["JSON"] = "1"
     assert len(_found(clone.doctor("docker"))) == 4
 
@@ -408,30 +428,29 @@ def taken() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("runtime", ["docker", "host"])
-def test_taken_port_is_said_and_another_offered(runtime: str, clone: Clone, taken: int) -> None:
+def test_port_in_use_is_reported_with_a_free_one(runtime: str, clone: Clone, taken: int) -> None:
     clone.environ |= {"REDIS_PORT": str(taken), "JSON": "1"}
     done = clone.doctor(runtime)
     assert done.returncode == 1
     (row,) = [row for row in _found(done) if row["check"] == "ports"]
-    assert row["text"].startswith(f"Port {taken} (REDIS_PORT) is taken by ")
-    offered = int(row["remedy"].removeprefix("make up REDIS_PORT="))
-    assert offered > taken
-    # It is free.
-    socket.create_server(("127.0.0.1", offered)).close()
+    assert row["text"].startswith(f"Port {taken} (REDIS_PORT) is already in use by ")
+    suggested = int(row["remedy"].removeprefix("make up REDIS_PORT="))
+    assert suggested > taken
+    socket.create_server(("127.0.0.1", suggested)).close()  # raises when it is in use
 
 
-def test_the_ecs_overlay_needs_the_port_of_web_only(clone: Clone, taken: int) -> None:
+def test_ecs_overlay_needs_only_the_web_port(clone: Clone, taken: int) -> None:
     clone.environ["REDIS_PORT"] = str(taken)
     assert clone.doctor("docker", "quick", "ecs").returncode == 0
 
 
-def test_own_container_may_hold_the_port(clone: Clone, taken: int) -> None:
+def test_port_of_own_container_is_no_problem(clone: Clone, taken: int) -> None:
     clone.environ["WEB_PORT"] = str(taken)
     clone.engine['"ps "*'] = 'case "$*" in *publish=*) echo "clone clone-web-1";; esac'
     assert clone.doctor("docker").returncode == 0
 
 
-def test_the_ecs_target_needs_its_secrets(clone: Clone) -> None:
+def test_missing_secrets_are_a_problem_for_ecs_only(clone: Clone) -> None:
     _remove("env/secrets.env")(clone)
     assert clone.doctor("docker", "quick", "dev").returncode == 0
     done = clone.doctor("docker", "quick", "ecs")
@@ -440,8 +459,8 @@ def test_the_ecs_target_needs_its_secrets(clone: Clone) -> None:
     assert "sh scripts/make-secrets" in done.stderr
 
 
-def test_without_an_engine_the_files_are_still_looked_at(clone: Clone) -> None:
-    BROKEN["engine silent"][0](clone)
-    BROKEN["set twice"][0](clone)
+def test_files_are_checked_without_an_engine(clone: Clone) -> None:
+    PROBLEMS["engine silent"][0](clone)
+    PROBLEMS["set twice"][0](clone)
     clone.environ["JSON"] = "1"
     assert [row["check"] for row in _found(clone.doctor("docker"))] == ["engine", "env_files"]

@@ -1,7 +1,7 @@
-"""make doctor on the real engine: volumes, ports and environments that are not right.
+"""make doctor on the real engine: problems with volumes, ports and environments.
 
-The tests of this module run in their order on one copy of the project, which goes on from where the
-last one ended. Engines that this machine has not are in tests/doctor.
+The tests run in order on one clone of the project: each starts where the previous one ended.
+tests/doctor covers engines that this machine does not have.
 """
 
 from __future__ import annotations
@@ -21,109 +21,109 @@ WEB_PORT = 8730
 
 
 class Patient(Clone):
-    """A clone, and what its doctor says."""
+    """A clone, and the problems that its doctor reports."""
 
-    def wrong(self, **choices: str) -> dict[str, str]:
-        """Return what the doctor finds wrong, and the remedy, by check."""
-        chosen = [f"{name}={value}" for name, value in choices.items()]
-        rows = json.loads(self.run("make", "--silent", "doctor", "JSON=1", *chosen).stdout)
+    def problems(self, **variables: str) -> dict[str, str]:
+        """Return each failed check's problems and remedies, by its name."""
+        given = [f"{name}={value}" for name, value in variables.items()]
+        rows = json.loads(self.run("make", "--silent", "doctor", "JSON=1", *given).stdout)
         found: dict[str, str] = {}
         for row in rows:
             if row["status"] == "bad":
-                said = f"{row['text']} {row['remedy']}\n"
-                found[row["check"]] = found.get(row["check"], "") + said
+                found.setdefault(row["check"], "")
+                found[row["check"]] += f"{row['text']} {row['remedy']}\n"
         return found
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patient]:
-    """Start a fresh clone; afterwards delete it all."""
+    """A fresh clone that runs."""
     clone = Patient(tmp_path_factory.mktemp("patient") / "methodhub", PROJECT, WEB_PORT)
     assert clone.run("make", "up").returncode == 0
     yield clone
     clone.remove()
 
 
-def test_all_is_well(clone: Patient) -> None:
+def test_running_stack_has_no_problems(clone: Patient) -> None:
     done = clone.run("make", "doctor")
     assert done.returncode == 0
-    assert "All is well." in done.stdout
+    assert "No problems found." in done.stdout
     for sentence in (
-        "PostgreSQL takes the password of DATABASE_URL.",
+        "PostgreSQL accepts the password of DATABASE_URL.",
         "All migrations are applied.",
         "Containers see this folder.",
-        "Files that a container makes are yours.",
-        "Changed files are noticed in the mount.",
+        "Files that a container creates belong to you.",
+        "The mount delivers events for changed files.",
         "The dev target accepts its environment.",
     ):
         assert sentence in done.stdout
 
 
-def test_pending_migrations(clone: Patient) -> None:
+def test_unapplied_migrations_are_reported(clone: Patient) -> None:
     clone.sql("DELETE FROM django_migrations WHERE app = 'sessions'; DROP TABLE django_session")
     clone.run("sh", "scripts/compose", "dev", "restart", "web")
-    engine.wait_for(lambda: "make migrate" in clone.wrong().get("migrations", ""), 30)
+    engine.wait_for(lambda: "make migrate" in clone.problems().get("migrations", ""), 30)
     assert clone.run("make", "migrate").returncode == 0
-    engine.wait_for(lambda: not clone.wrong(), 30)
+    engine.wait_for(lambda: not clone.problems(), 30)
 
 
-def test_another_clone_holds_the_name(clone: Patient, tmp_path: Path) -> None:
+def test_second_clone_with_same_project_name_is_reported(clone: Patient, tmp_path: Path) -> None:
     other = Patient(tmp_path / "other", PROJECT, WEB_PORT)
-    found = other.wrong()["clone"]
+    found = other.problems()["project_name"]
     assert str(clone.folder) in found
     assert "COMPOSE_PROJECT_NAME=" in found
 
 
-def test_port_of_a_stranger(clone: Patient) -> None:
+def test_port_of_another_process_is_reported(clone: Patient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        found = clone.wrong(REDIS_PORT=port)["ports"]
-        assert f"Port {port} (REDIS_PORT) is taken by " in found
+        found = clone.problems(REDIS_PORT=port)["ports"]
+        assert f"Port {port} (REDIS_PORT) is already in use by " in found
         done = clone.run("make", "up", REDIS_PORT=port)
     assert done.returncode != 0
     assert "make up REDIS_PORT=" in done.stderr
 
 
-def test_up_shows_the_table_of_a_refused_environment(clone: Patient) -> None:
-    """Compose alone says no more than that a container restarts."""
+def test_up_shows_the_problems_of_a_rejected_environment(clone: Patient) -> None:
+    """Compose alone reports only that a container restarts."""
     file = clone.folder / "env/dev.env"
-    sound = file.read_text()
-    file.write_text(f"{sound}WORKERS=many\nKEEP_ALIVE=0\n")
+    original = file.read_text()
+    file.write_text(f"{original}WORKERS=many\nKEEP_ALIVE=0\n")
     done = clone.run("make", "up")
     assert done.returncode != 0
     for words in ("Restarting (78)", "has 2 problems", "WORKERS", "KEEP_ALIVE", "from 1 to 64"):
         assert words in done.stderr
     assert "Traceback" not in done.stderr
-    assert "KEEP_ALIVE" in clone.wrong()["inside"]
+    assert "KEEP_ALIVE" in clone.problems()["dev_container"]
     shown = clone.run("make", "env")
     assert shown.returncode != 0
     assert "WORKERS" in shown.stdout
-    file.write_text(sound)
+    file.write_text(original)
     assert clone.run("make", "up").returncode == 0
 
 
-def take_remedy(clone: Patient, said: str) -> None:
-    """Do what `make up` said would help, and see that it does."""
-    remedy = said.split("Try: ")[1].splitlines()[0]
+def apply_remedy(clone: Patient, errors: str) -> None:
+    """Run the remedy that `make up` printed. `make up` must work afterwards."""
+    remedy = errors.split("Try: ")[1].splitlines()[0]
     assert clone.run("sh", "-c", remedy).returncode == 0
     assert clone.run("make", "up").returncode == 0
 
 
-def test_the_remedy_for_another_password_keeps_the_data(clone: Patient) -> None:
+def test_remedy_for_changed_password_keeps_the_data(clone: Patient) -> None:
     clone.sql("CREATE TABLE kept AS SELECT 42 AS answer")
     clone.replace("env/backing-services.env", "methodhub-local", "methodhub-changed")
     done = clone.run("make", "up")
     assert done.returncode != 0
-    assert "made with another password than env/backing-services.env" in done.stderr
-    take_remedy(clone, done.stderr)
+    assert "created with another password than env/backing-services.env" in done.stderr
+    apply_remedy(clone, done.stderr)
     assert clone.sql("SELECT answer FROM kept") == "42"
 
 
-def test_another_password_shows_also_when_nothing_ran_before(clone: Patient) -> None:
+def test_changed_password_is_explained_on_a_cold_start(clone: Patient) -> None:
     clone.run("make", "down")
     clone.replace("env/backing-services.env", "methodhub-changed", "methodhub-again")
     done = clone.run("make", "up")
     assert done.returncode != 0
     assert "migrate failed. Its last lines:" in done.stderr
-    assert "The volume was made with another password" in done.stderr
-    take_remedy(clone, done.stderr)
+    assert "The volume was created with another password" in done.stderr
+    apply_remedy(clone, done.stderr)

@@ -1,0 +1,65 @@
+# The PostgreSQL volume: its major version, its password and its migrations.
+
+# initdb.d can run again: it creates the role and database of DATABASE_URL and sets the password.
+APPLY_DATABASE_URL="sh scripts/compose dev up --detach --wait postgres && sh scripts/compose dev exec --user postgres postgres psql --file /docker-entrypoint-initdb.d/10-app.sql"
+OTHER_PASSWORD="The volume was created with another password than env/backing-services.env has now. This command sets the new one and keeps the data; make reset deletes the data."
+
+check_volume() {
+  volume=${project}_postgres-data
+  if [ -n "$(container postgres)" ]; then
+    ok "PostgreSQL runs on its volume."
+    return
+  elif ! docker volume inspect "$volume" >/dev/null; then
+    ok "There is no PostgreSQL volume yet."
+    return
+  fi
+  image=$(images POSTGRES_IMAGE)
+  has_image "$image" || { note "The volume's PostgreSQL version cannot be read without $image."; return; }
+  major=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$image" | sed -n 's/^PG_MAJOR=//p')
+  found=$(sh scripts/clusters-in-volume "$volume" "$image" | sed -n '$s/ .*//p')
+  if [ -z "$found" ] || [ -z "$major" ]; then
+    ok "The PostgreSQL volume is empty."
+  elif [ "$found" = "$major" ]; then
+    ok "The volume was created by PostgreSQL $major."
+  elif [ "$found" -lt "$major" ]; then
+    bad "The volume $volume was created by PostgreSQL $found, but $image is PostgreSQL $major. This command moves the data; make reset deletes it." \
+      "make db-upgrade"
+  else
+    bad "The volume $volume was created by PostgreSQL $found, and $image is older. Keep using the newer version." \
+      "make up POSTGRES_IMAGE=postgres:$found"
+  fi
+}
+
+check_password() {
+  postgres=$(container postgres)
+  url=$(sed -n 's/^DATABASE_URL=//p' env/backing-services.env | tail -n 1 | tr -d "'\"")
+  case $url in
+    *@postgres[:/]*) ;;
+    *) note "DATABASE_URL does not point to this project's PostgreSQL."; return ;;
+  esac
+  [ -n "$postgres" ] || { note "The password of DATABASE_URL is checked while PostgreSQL runs."; return; }
+  # Through the environment: every user of the machine can read a command's arguments.
+  answer=$(DATABASE_URL=$url docker exec --env DATABASE_URL --env PGCONNECT_TIMEOUT=3 "$postgres" \
+    sh -c 'exec psql --no-psqlrc --quiet --tuples-only --command "SELECT 1" "$DATABASE_URL"' 2>&1)
+  case $answer in
+    *"password authentication failed"*) bad "$OTHER_PASSWORD" "$APPLY_DATABASE_URL" ;;
+    *"does not exist"*) bad "The volume was created for another database or role than env/backing-services.env has now. This command creates them and keeps the data." "$APPLY_DATABASE_URL" ;;
+    *1*) ok "PostgreSQL accepts the password of DATABASE_URL." ;;
+    *) note "PostgreSQL does not answer yet." ;;
+  esac
+}
+
+check_migrations() {
+  web=$(container web)
+  [ -n "$web" ] || { note "Unapplied migrations are checked while web runs."; return; }
+  answer=$(docker exec "$web" python -ISc '
+from http.client import HTTPConnection
+probe = HTTPConnection("127.0.0.1", 8000, timeout=3)
+probe.request("GET", "/readyz")
+print(probe.getresponse().read().decode())')
+  case $answer in
+    *'"migrations": "pending"'*) bad "The database has unapplied migrations." "make migrate" ;;
+    *'"migrations": "applied"'*) ok "All migrations are applied." ;;
+    *) note "web's readiness check did not answer, so migrations are unknown." ;;
+  esac
+}
