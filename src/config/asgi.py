@@ -17,7 +17,8 @@ from probes.asgi import Probes  # noqa: E402
 from serving.access_log import AccessLog  # noqa: E402
 from serving.asgi_handler import Handler  # noqa: E402
 from serving.disconnects import Disconnects  # noqa: E402
-from serving.unavailability import Unavailable  # noqa: E402
+from serving.request_body import RequestBodyLimit  # noqa: E402
 
 _django = cast("ASGI3Application", Handler(threads(settings.ENV)))
-application = Probes(AccessLog(Disconnects(Unavailable(_django)), settings.ENV.TRUSTED_PROXY_COUNT))
+_limited = RequestBodyLimit(_django, settings.ENV.WORKERS)
+application = Probes(AccessLog(Disconnects(_limited), settings.ENV.TRUSTED_PROXY_COUNT))

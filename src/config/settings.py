@@ -27,6 +27,9 @@ SECRET_KEY_FALLBACKS = ENV.SECRET_KEY_FALLBACKS
 ALLOWED_HOSTS = ENV.ALLOWED_HOSTS
 CSRF_TRUSTED_ORIGINS = ENV.CSRF_TRUSTED_ORIGINS
 
+# Longer request bodies get 413 (serving.request_body). It must hold the largest file upload.
+REQUEST_BODY_MAX_BYTES = 10 * 2**20
+
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -59,8 +62,8 @@ MIDDLEWARE = [
     # Outside of what adds scripts to a page, so that it knows whether a nonce was used.
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
-    # Ahead of whatever asks PostgreSQL for what a browser sent.
-    "serving.middleware.refuse_what_postgres_cannot_take",
+    # Ahead of the session middleware, which looks up the browser's session key in PostgreSQL.
+    "serving.middleware.RejectNullBytesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -1,4 +1,4 @@
-"""One line for every request, whoever answered it, and its id on all lines that belong to it."""
+"""The access log: one line per request, and a request id on every line that belongs to it."""
 
 from __future__ import annotations
 
@@ -21,36 +21,39 @@ from serving.client_ip import client_ip
 
 logger = logging.getLogger("access")
 
-# What a proxy or a client may call a request: AWS's trace header, a UUID, a W3C id. Bounded, and
-# without white space, so that nobody writes lines into our log.
-_ID = re.compile(r"[A-Za-z0-9._:;=+/@-]{1,128}")
-# nginx's number for a client that went away before it was answered.
+# Ids that proxies make: AWS's trace header, a UUID, a W3C trace id. The length is bounded, and
+# white space is excluded so that an id cannot add lines or fields to the log.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:;=+/@-]{1,128}")
+# The load balancer writes X-Amzn-Trace-Id itself. It passes X-Request-ID on as the client sent it,
+# so that header counts only where no balancer wrote the other one.
+_REQUEST_ID_HEADERS = (b"x-amzn-trace-id", b"x-request-id")
+# nginx's status for a client that disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
-LONGEST_PATH = 1000
+MAX_PATH_LENGTH = 1000
 
 
 class AccessLog:
     """ASGI middleware: log method, path, status, duration and client; never the query string."""
 
     def __init__(self, app: ASGI3Application, trusted_proxies: int) -> None:
-        """Wrap ``app``, behind that many proxies that append to X-Forwarded-For."""
+        """Wrap ``app``, which runs behind ``trusted_proxies`` proxies (TRUSTED_PROXY_COUNT)."""
         self.app = app
         self.trusted_proxies = trusted_proxies
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
-        """Pass the request on; log it when the last byte is sent, or when it fails."""
+        """Pass the request on; log it after its last byte is sent, or after it fails."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = _headers(scope)
-        request_id = _request_id(headers)
-        about = {
+        request_id = self._request_id(headers)
+        context = {
             "request_id": request_id,
             "method": scope["method"],
-            # As sent, that is percent-encoded: it holds no control character.
-            "path": (scope.get("raw_path") or scope["path"].encode())[:LONGEST_PATH].decode(
+            # The raw path is percent-encoded, so it holds no control characters.
+            "path": (scope.get("raw_path") or scope["path"].encode())[:MAX_PATH_LENGTH].decode(
                 "ascii", "backslashreplace"
             ),
             "client": client_ip(
@@ -69,7 +72,7 @@ class AccessLog:
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id.encode())]
             await send(event)
 
-        with bound_contextvars(**about):
+        with bound_contextvars(**context):
             failed = False
             try:
                 await self.app(scope, receive, send_with_id)
@@ -81,24 +84,27 @@ class AccessLog:
                 duration = round((time.perf_counter() - start) * 1000, 1)
                 logger.info(
                     "%s %s %d",
-                    about["method"],
-                    about["path"],
+                    context["method"],
+                    context["path"],
                     status,
                     extra={"status": status, "duration_ms": duration},
                 )
 
+    def _request_id(self, headers: dict[bytes, bytes]) -> str:
+        """Return the id that a trusted proxy gave the request, or a new one.
+
+        Without a proxy, anybody could give their requests the id of somebody else's.
+        """
+        for name in _REQUEST_ID_HEADERS if self.trusted_proxies else ():
+            value = headers.get(name, b"").decode("latin-1")
+            if _REQUEST_ID.fullmatch(value):
+                return value
+        return secrets.token_hex(16)
+
 
 def _headers(scope: HTTPScope) -> dict[bytes, bytes]:
-    """Return the request's headers; those sent several times joined with commas, as by RFC 9110."""
+    """Return the request's headers; repeated ones are joined with commas, as by RFC 9110."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
         headers[name] = headers[name] + b"," + value if name in headers else value
     return headers
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    for name in (b"x-request-id", b"x-amzn-trace-id"):
-        value = headers.get(name, b"").decode("latin-1")
-        if _ID.fullmatch(value):
-            return value
-    return secrets.token_hex(16)

@@ -77,6 +77,9 @@ def closing_connections(app: ASGI3Application) -> ASGI3Application:
 class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     """UvicornWorker, on a DrainingServer."""
 
+    # Even with a WebSocket library installed: Django's handler refuses WebSockets with an error.
+    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"ws": "none"}
+
     async def _serve(self) -> None:
         self.config.app = closing_connections(self.wsgi)
         server = DrainingServer(self.config)

@@ -1,8 +1,8 @@
-"""What is logged, and how: one JSON object a line on stdout, or text for people.
+"""Logging: one JSON object per line on stdout, or text for people.
 
-Used twice, by settings.LOGGING and by gunicorn's logconfig_dict, so that gunicorn, uvicorn, Django,
-Python's warnings and our own code write the same lines from the first one on. Code logs with
-``logging`` or ``structlog`` alike; what structlog.contextvars holds is on every line of a request.
+settings.LOGGING and gunicorn's logconfig_dict both use it. So gunicorn, uvicorn, Django, Python's
+warnings and this project write the same format from the first line on. Code may log with
+``logging`` or ``structlog``. Values bound in structlog.contextvars are on every line of a request.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Extras of Django's and uvicorn's own records that would say too much or the same twice: the
-# request's representation holds the query string.
-_DROPPED = ("request", "response", "color_message", "server_time")
-# A link that sets a password works until it is used.
+# Attributes of Django's and uvicorn's records that are left out. The representation of `request`
+# holds the query string, which may be secret; the others repeat what the line says already.
+_DROPPED_EXTRAS = ("request", "response", "color_message", "server_time")
+# Whoever reads a password reset link can set the password, until the link is used.
 _RESET_TOKEN = re.compile(r"(/reset/[^/\s]+/)[^/\s]+")
 
 
-def _trim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for name in _DROPPED:
+def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name in _DROPPED_EXTRAS:
         event.pop(name, None)
     if "status_code" in event:
         event["status"] = event.pop("status_code")
@@ -36,27 +36,27 @@ def _trim(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-_ALWAYS: list[Processor] = [
+_SHARED_PROCESSORS: list[Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    _trim,
+    _clean,
 ]
 
 
 def configure(
     level: str, form: Literal["json", "console"], *, batched: bool = False
 ) -> dict[str, Any]:
-    """Route structlog and Python's warnings to ``logging``; return what logging.config wants.
+    """Route structlog and Python's warnings to ``logging``; return a dict for logging.config.
 
-    ``level`` is the name of the least severe level that is logged; ``batched`` says that a server
-    runs which ends in order, and so may keep access lines back for a moment.
+    ``level`` is the least severe level that is logged. ``batched`` writes access lines in batches.
+    It is for servers that shut down in order: a process that is killed loses its last batch.
     """
     render: list[Processor]
     if form == "json":
-        # A traceback becomes one string, without the values of local variables.
+        # A traceback becomes one string. It leaves out local variables, which may be secret.
         render = [
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("message"),
@@ -72,7 +72,7 @@ def configure(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *_ALWAYS,
+            *_SHARED_PROCESSORS,
             ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -80,21 +80,20 @@ def configure(
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
-    # What no line holds need not be found out for each.
+    # No line shows these, so logging need not collect them for each record.
     # https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.logAsyncioTasks = False  # type: ignore[attr-defined]
     logging._srcfile = None
-    # Their own handlers would say everything twice. gunicorn turns propagation off and lends its
-    # handlers to uvicorn, so it needs the one there is.
-    quiet = {"handlers": [], "propagate": True}
+    # The root logger handles these: with handlers of their own, each line would appear twice.
+    propagated = {"handlers": [], "propagate": True}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "stdout": {
                 "()": ProcessorFormatter,
-                "foreign_pre_chain": _ALWAYS,
+                "foreign_pre_chain": _SHARED_PROCESSORS,
                 "processors": [ProcessorFormatter.remove_processors_meta, *render],
             },
         },
@@ -113,32 +112,41 @@ def configure(
         "root": {"handlers": ["stdout"], "level": level},
         "loggers": {
             "access": {"handlers": ["batched" if batched else "stdout"], "propagate": False},
-            "django": quiet,
-            "django.server": quiet,
+            "django": propagated,
+            "django.server": propagated,
+            # gunicorn turns propagation off and lends this logger's handlers to uvicorn.
             "gunicorn.error": {"handlers": ["stdout"], "propagate": False, "level": level},
-            "uvicorn.error": quiet,
-            # Requests are logged by serving.access_log, with what these leave out.
+            "uvicorn.error": propagated | {"filters": [_is_not_about_upgrades]},
+            # serving.access_log replaces these: it logs the request id and the client.
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
-            # Every step of every sign-in, were it asked.
+            # Below WARNING, axes logs every step of every sign-in.
             "axes": {"level": "WARNING"},
-            # The pool says every second that it has no connection; the requests' own errors do.
+            # While PostgreSQL is away, the pool warns every second. Requests log their own errors.
             "psycopg.pool": {"level": "ERROR"},
         },
     }
 
 
-def log_uncaught() -> None:
-    """Have an exception that ends the process, or a thread, logged as one line too."""
+def _is_not_about_upgrades(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's warnings about WebSocket requests, which any client could cause.
 
-    def process(
+    Such a request is answered as plain HTTP, and the access log has its line.
+    """
+    return not str(record.msg).startswith(("Unsupported upgrade", "No supported WebSocket"))
+
+
+def log_uncaught() -> None:
+    """Log an uncaught exception of the process or of a thread as one line too."""
+
+    def log_from_process(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         logging.getLogger("uncaught").critical(
             "%s ends the process", kind.__name__, exc_info=(kind, error, traceback)
         )
 
-    def thread(args: threading.ExceptHookArgs) -> None:
+    def log_from_thread(args: threading.ExceptHookArgs) -> None:
         error = args.exc_value or args.exc_type()
         logging.getLogger("uncaught").error(
             "%s ends a thread",
@@ -146,5 +154,5 @@ def log_uncaught() -> None:
             exc_info=(args.exc_type, error, args.exc_traceback),
         )
 
-    sys.excepthook = process
-    threading.excepthook = thread
+    sys.excepthook = log_from_process
+    threading.excepthook = log_from_thread

@@ -1,65 +1,59 @@
-"""What no view should have to think of."""
+"""Middleware that rejects input that PostgreSQL cannot store or evaluate."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from inspect import iscoroutinefunction
+from collections.abc import Callable
+from inspect import iscoroutinefunction, markcoroutinefunction
 from typing import Any
 
 from django.core.exceptions import BadRequest
 from django.db import DataError
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 from django.views.defaults import bad_request
 
 
-def holds_nul(request: HttpRequest) -> bool:
-    """Return whether the path, the query or a cookie decodes to text with a NUL in it.
+class RejectNullBytesMiddleware:
+    """Answer 400 to a null byte in the path, the query or a cookie.
 
-    The last as `"\\000"`: Django undoes the escapes of a quoted cookie.
+    PostgreSQL cannot store null bytes: in a session key or an admin filter, one would cause a 500.
+    In a request body, Django's form fields reject them.
     """
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        """Wrap ``get_response``, synchronous or asynchronous."""
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Reject the request or pass it on."""
+        if not contains_null_byte(request):
+            return self.get_response(request)
+        response = bad_request(request, BadRequest())
+        return _as_coroutine(response) if self.is_async else response
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer 400 when PostgreSQL refuses a query's value, such as the admin's ?email__regex=(.
+
+        On POST and other methods that write, a refused value is an error of the view: a 500.
+        """
+        if request.method in ("GET", "HEAD") and isinstance(exception, DataError):
+            return bad_request(request, BadRequest())
+        return None
+
+
+def contains_null_byte(request: HttpRequest) -> bool:
+    """Return whether the path, the query or a cookie decodes to text with a null byte."""
     return (
         "\0" in request.path_info
         or "%00" in request.META.get("QUERY_STRING", "")
+        # Django decodes the octal escapes of a quoted cookie.
         or "\\000" in request.META.get("HTTP_COOKIE", "")
     )
 
 
-def refused(request: HttpRequest) -> HttpResponse:
-    """Return the answer to a request that no well-meaning browser sends."""
-    return bad_request(request, BadRequest())
-
-
-def refused_question(request: HttpRequest, exception: Exception) -> HttpResponse | None:
-    """Answer 400 where PostgreSQL refuses a value asked for, as the admin's ?email__regex=( is.
-
-    Of what is written, a refused value is a view's mistake, and stays a 500.
-    """
-    asked = request.method in ("GET", "HEAD") and isinstance(exception, DataError)
-    return refused(request) if asked else None
-
-
-@sync_and_async_middleware
-def refuse_what_postgres_cannot_take(
-    get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
-) -> Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]:
-    """Answer 400 to a NUL outside the body, where no form refuses it, and to refused questions.
-
-    PostgreSQL stores no NUL: a session key or a filter of the admin with one would be a 500.
-    """
-    answer: Any
-    if iscoroutinefunction(get_response):
-
-        async def answer_async(request: HttpRequest) -> HttpResponseBase:
-            return refused(request) if holds_nul(request) else await get_response(request)
-
-        answer = answer_async
-    else:
-
-        def answer_sync(request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-            return refused(request) if holds_nul(request) else get_response(request)
-
-        answer = answer_sync
-    answer.process_exception = refused_question
-    return answer  # type: ignore[no-any-return]
+async def _as_coroutine(response: HttpResponse) -> HttpResponse:
+    return response

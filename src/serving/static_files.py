@@ -1,4 +1,4 @@
-"""Static files, without holding up what is asynchronous."""
+"""Static files, in the synchronous and in the asynchronous middleware chain."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it is untyped
-    """WhiteNoise, for both chains of middleware; by itself it is synchronous.
+    """WhiteNoise's middleware, which is synchronous only, made asynchronous where the chain is.
 
-    Between asynchronous middleware it would hold a thread for as long as the view takes.
+    Otherwise Django would run it in a thread, and hold that thread until the view has answered.
     """
 
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        """Find the files; be asynchronous if ``get_response`` is."""
+        """Index the static files, and wrap ``get_response``, synchronous or asynchronous."""
         super().__init__(get_response)
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Return a file, or what ``get_response`` makes of the request."""
+        """Return a static file, or the response of ``get_response``."""
         response = super().__call__(request)
         return _awaited(response) if self.is_async else response
 

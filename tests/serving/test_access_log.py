@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
 import logging
+import re
+from typing import Any, Literal
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
+from django.test import RequestFactory
 from structlog.stdlib import ProcessorFormatter
 
+from serving.access_log import AccessLog
 from serving.client_ip import client_ip
 from serving.log_config import configure
 
@@ -45,13 +50,80 @@ def test_client_ip_is_the_one_that_the_outermost_trusted_proxy_saw(
     assert client_ip(PEER, forwarded_for, trusted) == client
 
 
+async def respond(_scope: object, _receive: object, send: Any) -> None:
+    """An application that answers 200."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def request_id(trusted_proxies: int, **headers: str) -> str:
+    """Return the id that a request with these headers gets."""
+
+    async def ask() -> str:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "headers": [
+                (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+            ],
+        }
+        asked = ApplicationCommunicator(AccessLog(respond, trusted_proxies), scope)
+        start = await asked.receive_output()
+        await asked.wait()
+        return str(dict(start["headers"])[b"x-request-id"].decode())
+
+    return asyncio.run(ask())
+
+
+TRACE = "Root=1-67891233-abcdef012345678912345678"
+
+
+def test_request_id_is_the_load_balancers_trace_id_before_the_clients_own() -> None:
+    assert request_id(1, x_request_id="forged", x_amzn_trace_id=TRACE) == TRACE
+
+
+def test_request_id_comes_from_a_proxy_that_sends_x_request_id() -> None:
+    assert request_id(1, x_request_id="from-nginx") == "from-nginx"
+
+
+@pytest.mark.parametrize(
+    ("trusted_proxies", "headers"),
+    [
+        (0, {"x_request_id": "forged"}),
+        (0, {"x_amzn_trace_id": TRACE}),
+        (1, {"x_request_id": "two words"}),
+        (1, {"x_request_id": "a" * 129}),
+        (1, {}),
+    ],
+)
+def test_request_id_is_new_without_a_proxys_valid_one(
+    trusted_proxies: int, headers: dict[str, str]
+) -> None:
+    made = request_id(trusted_proxies, **headers)
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    assert made != request_id(trusted_proxies, **headers)
+
+
+def logged(form: Literal["json", "console"], **attributes: object) -> str:
+    """Return the line that a record with these attributes becomes."""
+    options = configure("INFO", form)["formatters"]["stdout"]
+    formatter = ProcessorFormatter(**{k: v for k, v in options.items() if k != "()"})
+    return str(formatter.format(logging.makeLogRecord({"levelname": "INFO", **attributes})))
+
+
 def test_password_reset_token_is_masked_in_the_log() -> None:
-    buffer = io.StringIO()
-    handler = logging.StreamHandler(buffer)
-    form = configure("INFO", "json")["formatters"]["stdout"]
-    handler.setFormatter(ProcessorFormatter(**{k: v for k, v in form.items() if k != "()"}))
     path = "/accounts/reset/MQ/token-0123456789/"
-    record = logging.makeLogRecord({"msg": f"GET {path} 302", "levelname": "INFO", "path": path})
-    handler.emit(record)
-    assert json.loads(buffer.getvalue())["message"] == "GET /accounts/reset/MQ/***/ 302"
-    assert "token-0123456789" not in buffer.getvalue()
+    line = logged("json", msg=f"GET {path} 302", path=path)
+    assert json.loads(line)["message"] == "GET /accounts/reset/MQ/***/ 302"
+    assert "token-0123456789" not in line
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_query_string_of_a_records_request_is_not_logged(
+    form: Literal["json", "console"], rf: RequestFactory
+) -> None:
+    request = rf.get("/search/?password=unseen")
+    line = logged(form, msg="Internal Server Error: /search/", request=request, status_code=500)
+    assert "/search/" in line
+    assert "unseen" not in line

@@ -1,29 +1,51 @@
-"""What is refused before a view or the session asks PostgreSQL."""
+"""RejectNullBytesMiddleware: what PostgreSQL cannot store or evaluate is a 400, not a 500."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
+from django.urls import path
+
+from accounts.models import User
+from config.urls import urlpatterns as project
+
+
+def invalid_regex(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(User.objects.filter(email__regex="(").exists())
+
+
+urlpatterns = [*project, path("invalid-regex/", invalid_regex)]
 
 
 @pytest.mark.parametrize("path", ["/admin/?a=%00", "/admin/%00/"])
-def test_nul_is_a_bad_request(admin_client: Client, path: str) -> None:
+def test_null_byte_in_address_is_bad_request(admin_client: Client, path: str) -> None:
     assert admin_client.get(path).status_code == 400
 
 
 @pytest.mark.django_db
-def test_nul_in_a_session_key_is_a_bad_request(client: Client) -> None:
+def test_null_byte_in_session_key_is_bad_request(client: Client) -> None:
     cookie = r'sessionid="abcdefgh\000ijklmnopqrstuvwxyz012345"'
     assert client.get("/admin/", headers={"cookie": cookie}).status_code == 400
 
 
-def test_nul_is_refused_in_async_too() -> None:
+def test_null_byte_is_bad_request_in_asynchronous_chain() -> None:
     assert asyncio.run(AsyncClient().get("/?a=%00")).status_code == 400
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_filter_that_postgres_refuses_is_a_bad_request(admin_client: Client) -> None:
+def test_admin_filter_that_postgres_refuses_is_bad_request(admin_client: Client) -> None:
     assert admin_client.get("/admin/accounts/user/?email__regex=(").status_code == 400
     assert admin_client.get("/admin/accounts/user/?email__regex=super").status_code == 200
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("method", "status"), [("GET", 400), ("HEAD", 400), ("POST", 500)])
+def test_refused_value_is_the_clients_error_only_when_reading(
+    client: Client, method: str, status: int
+) -> None:
+    client.raise_request_exception = False
+    assert client.generic(method, "/invalid-regex/").status_code == status

@@ -1,14 +1,10 @@
-"""Error pages: of the site's own looks, without a database, and nothing inline."""
+"""Error pages: in the site's design, without a database query, with nothing inline."""
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import re
 
 import pytest
-from asgiref.testing import ApplicationCommunicator
-from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +13,7 @@ from django.urls import path
 from django.views.decorators.csrf import csrf_protect
 
 from config.urls import urlpatterns as project
-from serving.unavailability import TITLE, Unavailable
+from serving.unavailability import TITLE
 
 
 def fail(_request: HttpRequest, kind: str) -> HttpResponse:
@@ -32,7 +28,7 @@ urlpatterns = [
     path("form/", csrf_protect(lambda _request: HttpResponse("accepted"))),
 ]
 handler500 = "serving.unavailability.server_error"
-# Without the mark that allows it no test here may ask the database.
+# No test here is marked django_db, so a database query fails it.
 pytestmark = pytest.mark.urls(__name__)
 
 PAGES = {
@@ -45,50 +41,46 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("address", PAGES)
-def test_page(client: Client, address: str) -> None:
+@pytest.mark.parametrize("url", PAGES)
+def test_error_page_needs_no_database_and_shows_no_details(client: Client, url: str) -> None:
     client.raise_request_exception = False
-    # Whose session would be looked up, were it asked for.
+    # A session key: a page that asked for the session would query the database, and fail here.
     client.cookies["sessionid"] = "0" * 32
-    answer = client.get(address)
-    status, says = PAGES[address]
-    assert answer.status_code == status
-    assert says in answer.text
-    assert "not to be shown" not in answer.text
-    assert_nothing_inline(answer.text)
-    assert "'unsafe-inline'" not in answer.headers["Content-Security-Policy"]
+    response = client.get(url)
+    status, heading = PAGES[url]
+    assert response.status_code == status
+    assert heading in response.text
+    assert "not to be shown" not in response.text
+    assert_nothing_inline(response.text)
+    assert "'unsafe-inline'" not in response.headers["Content-Security-Policy"]
 
 
-def test_form_of_another_site() -> None:
-    answer = Client(enforce_csrf_checks=True).post("/form/")
-    assert answer.status_code == 403
-    assert "CSRF verification failed" in answer.text
-    assert_nothing_inline(answer.text)
+def test_form_without_csrf_token_gets_the_sites_own_page() -> None:
+    response = Client(enforce_csrf_checks=True).post("/form/")
+    assert response.status_code == 403
+    assert "CSRF verification failed" in response.text
+    assert_nothing_inline(response.text)
 
 
-def test_away_is_said_as_json_to_who_prefers_it(client: Client) -> None:
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_unavailable_response_asks_for_a_retry_and_is_not_cached(
+    client: Client, accept: str
+) -> None:
     client.raise_request_exception = False
-    answer = client.get("/fail/503/", headers={"accept": "application/json"})
-    assert answer.json() == {"error": TITLE}
-    assert answer.headers["Retry-After"] == "5"
+    response = client.get("/fail/503/", headers={"accept": accept})
+    assert response.status_code == 503
+    assert response.headers["Content-Type"].startswith(accept)
+    assert response.headers["Retry-After"] == "5"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_no_space_for_a_body_is_said_with_the_same_page() -> None:
-    async def full(_scope: Scope, _receive: ASGIReceiveCallable, _send: ASGISendCallable) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    async def ask() -> str:
-        asked = ApplicationCommunicator(Unavailable(full), {"type": "http"})
-        start = await asked.receive_output()
-        assert start["status"] == 503
-        return str((await asked.receive_output())["body"].decode())
-
-    page = asyncio.run(ask())
-    assert TITLE in page
-    assert_nothing_inline(page)
+def test_unavailable_response_is_json_for_clients_that_prefer_it(client: Client) -> None:
+    client.raise_request_exception = False
+    response = client.get("/fail/503/", headers={"accept": "application/json"})
+    assert response.json() == {"error": "The service is unavailable for a moment"}
 
 
 def assert_nothing_inline(page: str) -> None:
-    """Fail on a style, a script or a file of elsewhere in the page."""
+    """Fail on an inline style or script, or on a file of another site, in the page."""
     assert not re.search(r"<style|<script|style=| on\w+=|https?://", page)
     assert re.search(r'<link rel="stylesheet" href="/static/site[.\w]*css">', page)

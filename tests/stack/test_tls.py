@@ -45,8 +45,16 @@ def test_signing_in_over_https(behind_tls: Container, stack: Stack) -> None:
     assert foreign.login("admin@example.com", "any").status == 403
 
 
-def test_the_client_is_who_the_balancer_saw(behind_tls: Container) -> None:
+def test_client_and_request_id_are_the_balancers(behind_tls: Container) -> None:
     browser = behind_tls.browser(X_Forwarded_Proto="https")
-    browser.get("/who", X_Forwarded_For="1.1.1.1, 203.0.113.9")
+    trace = "Root=1-67891233-abcdef012345678912345678"
+    response = browser.get(
+        "/who",
+        X_Forwarded_For="1.1.1.1, 203.0.113.9:4711",
+        X_Amzn_Trace_Id=trace,
+        X_Request_ID="forged",
+    )
+    assert response.headers["x-request-id"] == trace
     record = next(row for row in behind_tls.records() if row.get("path") == "/who")
     assert record["client"] == "203.0.113.9"
+    assert record["request_id"] == trace

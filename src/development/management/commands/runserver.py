@@ -47,6 +47,7 @@ class Server:
         config = uvicorn.Config(
             self.application,
             log_config=None,
+            ws="none",
             forwarded_allow_ips="",
             timeout_keep_alive=settings.ENV.KEEP_ALIVE,
             # Browsers hold django-browser-reload's event stream open for ever.
