@@ -13,6 +13,7 @@ from typing import Any
 from django.utils.csp import CSP
 
 from backends.database import pool
+from background.schedules import SCHEDULES
 from environment.contract import load_or_exit
 from serving import log_config
 
@@ -46,7 +47,9 @@ INSTALLED_APPS = [
     *(["development"] if ENV.TARGET == "dev" else []),
     "accounts",
     "home",
+    "background",
     "axes",
+    "django_ox",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -151,6 +154,28 @@ SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 MAILERS = ENV.mailers()
 SILENCED_SYSTEM_CHECKS = ["mail.W001"]  # `check --deploy` says it, in accounts/apps.py
 DEFAULT_FROM_EMAIL = ENV.DEFAULT_FROM_EMAIL or "webmaster@localhost"
+
+# -- background tasks: docs/tasks.md ---------------------------------------------------------------
+
+TASKS = {
+    "default": {
+        "BACKEND": "background.backend.Backend",
+        "OPTIONS": {
+            "WORKER_CLASS": "background.worker.Worker",
+            # Ten attempts over 85 minutes: pauses begin at 10 seconds and double.
+            "MAX_ATTEMPTS": 10,
+            "BACKOFF_INITIAL": 10,
+            "BACKOFF_MAX": 3600,
+            # Seconds until the tasks of a worker that was killed run again; live workers renew.
+            "LOCK_TIMEOUT": 30,
+            # Seconds a task may take, then seconds until a worker whose task ignores that ends.
+            # Together they are less than ECS's stopTimeout (30), so a deployment kills no task.
+            "TASK_TIMEOUT": 20,
+            "TASK_TIMEOUT_GRACE": 5,
+            "SCHEDULES": SCHEDULES,
+        },
+    }
+}
 
 # -- accounts -------------------------------------------------------------------------------------
 

@@ -372,6 +372,11 @@ class Environment:
 
     # Not WEB_CONCURRENCY: gunicorn and uvicorn read that one themselves, and fall over what is no
     # number with a traceback before this contract is asked.
+    TASK_CONCURRENCY: int = variable(
+        "Background tasks that one worker container runs at once.",
+        default=4,
+        check=Between(1, 64),
+    )
     WORKERS: int = variable("Worker processes of one container.", default=2, check=Between(1, 64))
     REPLICAS: int = variable(
         "Containers that run at once, to check the pools against PostgreSQL's max_connections; "

@@ -120,6 +120,10 @@ def configure(
             # serving.access_log replaces these: it logs the request id and the client.
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
+            # With a handler here, the worker's command adds none of its own.
+            "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
+            # django_ox logs the same, with duration and attempt.
+            "django.tasks": {"level": "CRITICAL"},
             # Below WARNING, axes logs every step of every sign-in.
             "axes": {"level": "WARNING"},
             # While PostgreSQL is away, the pool warns every second. Requests log their own errors.

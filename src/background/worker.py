@@ -1,0 +1,109 @@
+"""The worker: django-ox's, woken by PostgreSQL as soon as a task is committed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django_ox.models import OxTask
+from django_ox.worker import Worker as OxWorker
+from structlog.contextvars import bound_contextvars
+
+from background.backend import REQUEST_ID
+
+logger = logging.getLogger(__name__)
+
+# Migration 0001 notifies it.
+CHANNEL = "background_task"
+# Seconds until the listener notices a stop.
+LISTEN_TIMEOUT = 0.5
+# Seconds between attempts to listen while PostgreSQL is away.
+RECONNECT_INTERVAL = 1.0
+
+
+class WakeableStop(threading.Event):
+    """The stop event that the worker's loop waits on, whose wait also ends at a notification."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wake = threading.Event()
+
+    def set(self) -> None:
+        super().set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """End the present wait, or the next."""
+        self._wake.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if not self.is_set():
+            self._wake.wait(timeout)
+            self._wake.clear()
+        return self.is_set()
+
+
+class Worker(OxWorker):
+    """django-ox's worker, which also listens for new tasks and logs their requests' ids.
+
+    Without the connection that listens, it finds tasks by polling, as django-ox does.
+    """
+
+    _stop: WakeableStop
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # The loop's idle wait is `self._stop.wait(poll_interval)`.
+        self._stop = WakeableStop()
+
+    def run(self) -> None:
+        """Run tasks until request_stop()."""
+        listener = threading.Thread(target=self.listen, name="listen", daemon=True)
+        listener.start()
+        try:
+            super().run()
+        finally:
+            listener.join()
+
+    def listen(self) -> None:
+        """Wake the loop at each notification; connect again whenever the connection is lost."""
+        listening = True
+        while not self.stopping:
+            try:
+                with psycopg.connect(**self.listen_parameters(), autocommit=True) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    listening = True
+                    # Tasks may have been added before this connection listened.
+                    self._stop.wake()
+                    while not self.stopping:
+                        for _ in connection.notifies(timeout=LISTEN_TIMEOUT, stop_after=1):
+                            self._stop.wake()
+            except psycopg.Error as error:
+                if listening:
+                    logger.warning("Polling for tasks, since LISTEN failed: %s", error)
+                listening = False
+                time.sleep(RECONNECT_INTERVAL)
+
+    def listen_parameters(self) -> dict[str, Any]:
+        """Return the parameters of the connection that listens.
+
+        TCP keepalives notice a server that vanished, since this connection sends nothing.
+        """
+        return connections["default"].get_connection_params() | {
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        }
+
+    def execute(self, db_task: OxTask, *, inline: bool = False) -> None:
+        """Run a claimed task; each line that it logs has its id, its name and its request's id."""
+        context = {"task_id": str(db_task.pk), "task_path": db_task.task_path}
+        request_id = db_task.kwargs.pop(REQUEST_ID, None)
+        if request_id:
+            context["request_id"] = request_id
+        with bound_contextvars(**context):
+            super().execute(db_task, inline=inline)

@@ -1,0 +1,126 @@
+"""Enqueueing and running tasks, on the test's own connection."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from django.db import transaction
+from django.tasks import TaskResultStatus, task
+from django_ox.models import OxTask
+from django_ox.testing import run_tasks
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+from background.tasks import run_command
+
+pytestmark = pytest.mark.django_db
+
+logger = logging.getLogger(__name__)
+
+
+@task
+def add(a: int, b: int) -> int:
+    """A task whose result can be told."""
+    logger.info("adding")
+    return a + b
+
+
+@task
+def fail() -> None:
+    """A task that always fails."""
+    raise RuntimeError("out of paper")
+
+
+@task(unique=True)  # type: ignore[call-overload, untyped-decorator]
+def rebuild(name: str) -> None:
+    """A task of which at most one waits."""
+
+
+def test_task_result_can_be_read_after_the_run() -> None:
+    result = add.enqueue(1, b=2)
+    assert result.status == TaskResultStatus.READY
+
+    run_tasks()
+
+    result.refresh()
+    assert result.return_value == 3
+
+
+def test_task_of_a_transaction_that_rolls_back_never_runs() -> None:
+    with transaction.atomic():
+        add.enqueue(1, 2)
+        transaction.set_rollback(True)
+
+    assert run_tasks() == []
+    assert not OxTask.objects.exists()
+
+
+def test_failed_task_waits_ten_seconds_then_twice_as_long() -> None:
+    fail.enqueue()
+    pauses = []
+    for _ in range(3):
+        run_tasks()
+        row = OxTask.objects.get()
+        assert row.status == "READY"
+        assert row.run_after
+        assert row.last_attempted_at
+        pauses.append(round((row.run_after - row.last_attempted_at).total_seconds()))
+        OxTask.objects.update(run_after=None)
+
+    assert pauses == [10, 20, 40]
+
+
+def test_task_fails_for_good_after_ten_attempts() -> None:
+    fail.enqueue()
+    for _ in range(12):
+        run_tasks()
+        OxTask.objects.update(run_after=None)
+
+    row = OxTask.objects.get()
+    assert (row.status, row.attempts) == ("FAILED", 10)
+    assert "out of paper" in row.errors[-1]["traceback"]
+
+
+def test_tasks_with_higher_priority_run_first() -> None:
+    low, high = add.using(priority=-10).enqueue(1, 1), add.using(priority=10).enqueue(2, 2)
+
+    assert [result.id for result in run_tasks()] == [high.id, low.id]
+
+
+def test_unique_task_is_enqueued_once_while_it_waits() -> None:
+    first = rebuild.enqueue("a")
+    with bound_contextvars(request_id="another request"):
+        assert rebuild.enqueue("a").id == first.id
+    assert rebuild.enqueue("b").id != first.id
+    assert len(run_tasks()) == 2
+
+
+def test_unique_task_is_enqueued_again_once_it_runs() -> None:
+    first = rebuild.enqueue("a")
+    OxTask.objects.update(status="RUNNING")
+
+    assert rebuild.enqueue("a").id != first.id
+
+
+def test_log_lines_of_a_task_have_the_id_of_the_request_that_enqueued_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    monkeypatch.setattr(logger, "info", lambda _message: seen.append(get_contextvars()))
+    with bound_contextvars(request_id="Root=1-abc"):
+        result = add.enqueue(1, 2)
+
+    run_tasks()
+
+    (context,) = seen
+    assert context["request_id"] == "Root=1-abc"
+    assert (context["task_id"], context["task_path"]) == (result.id, add.module_path)
+
+
+def test_run_command_returns_what_the_command_printed() -> None:
+    result = run_command.enqueue("check", "--tag=models")
+
+    run_tasks(raise_failures=True)
+
+    result.refresh()
+    assert "no issues" in result.return_value
