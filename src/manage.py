@@ -10,7 +10,22 @@ from django.core.management import execute_from_command_line
 
 def main() -> None:
     """Run the command that the arguments name."""
+    if sys.argv[1:2] not in (["runserver"], ["env"]):
+        # A request must be quick; a command, such as migrate, takes the time that it needs.
+        from backends.database import without_limits
+
+        database = settings.DATABASES["default"]
+        database["OPTIONS"] = without_limits(database["OPTIONS"])
+        database["DISABLE_SERVER_SIDE_CURSORS"] = False
     execute_from_command_line(sys.argv)
+
+
+def reloads() -> bool:
+    """Return whether the command starts again when the code changes."""
+    command = sys.argv[1:2]
+    return (command == ["runserver"] and "--noreload" not in sys.argv) or (
+        command == ["worker"] and "--reload" in sys.argv
+    )
 
 
 if __name__ == "__main__":
@@ -18,14 +33,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["env"]:
         # It reports on an environment that may be too broken for the settings.
         settings.configure(INSTALLED_APPS=["environment"])
-    elif sys.argv[1:2] != ["runserver"]:
-        # A request must be quick; a command, such as migrate, takes the time that it needs.
-        from backends.database import without_limits
-
-        database = settings.DATABASES["default"]
-        database["OPTIONS"] = without_limits(database["OPTIONS"])
-        database["DISABLE_SERVER_SIDE_CURSORS"] = False
-    if sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv:
+    if reloads():
         from development.supervisor import supervise
 
         supervise(main)

@@ -1,0 +1,212 @@
+"""Worker processes on the test's database."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django_ox.models import OxTask
+from structlog.contextvars import bound_contextvars
+
+from scripts.stack.engine import wait_for
+from tests import forked
+from tests.background import examples
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class WorkerProcess:
+    """A `manage.py worker`; ``lines`` reads its log."""
+
+    def __init__(self, log: Path, *options: str) -> None:
+        self.log = log
+        database = connection.settings_dict
+        url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format_map(database)
+        self.process = forked.start(
+            *("manage.py", "worker", *options),
+            env=os.environ
+            | {"DATABASE_URL": url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LOG_FORMAT": "json"},
+            cwd=ROOT / "src",
+            stdout=log,
+            stderr=log.with_suffix(".err"),
+        )
+        wait_for(lambda: self.events("worker_started") or not self.process.is_alive(), 30)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the log's records with this message."""
+        records = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [record for record in records if record["message"] == name]
+
+    def kill(self) -> None:
+        """End the process without any chance to clean up, as the kernel does without memory."""
+        self.process.kill()
+        self.process.join(10)
+
+    def stop(self) -> int | None:
+        """Send SIGTERM; return the exit status."""
+        self.process.terminate()
+        self.process.join(30)
+        return self.process.exitcode
+
+
+type StartWorker = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
+    """Start a worker process with options; it is stopped after the test."""
+    started: list[WorkerProcess] = []
+
+    def start(*options: str) -> WorkerProcess:
+        started.append(WorkerProcess(tmp_path / f"worker-{len(started)}.log", *options))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.kill()
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """The file that the tasks write to."""
+    file = tmp_path / "notes"
+    file.touch()
+    return file
+
+
+def wait_for_lines(notes: Path, count: int, seconds: float = 10) -> list[str]:
+    """Return the lines that tasks wrote, as soon as there are ``count``."""
+    wait_for(lambda: len(notes.read_text().splitlines()) >= count, seconds, every=0.02)
+    return notes.read_text().splitlines()
+
+
+def test_notification_starts_a_task_long_before_the_next_poll(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    start_worker("--interval=60")
+    time.sleep(1)
+
+    for number in range(5):
+        examples.note.enqueue(str(notes), "done")
+        wait_for_lines(notes, number + 1, seconds=3)
+
+
+@pytest.mark.waits
+def test_worker_listens_again_after_its_connection_is_lost(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    start_worker("--interval=60")
+    time.sleep(1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+        )
+        assert cursor.fetchall() == [(True,)]
+    time.sleep(3)
+
+    examples.note.enqueue(str(notes), "done")
+
+    assert wait_for_lines(notes, 1, seconds=3) == ["done"]
+
+
+@pytest.mark.waits
+def test_task_of_a_killed_worker_runs_again_when_its_lease_ends(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    killed = start_worker("--lock-timeout=3")
+    task = examples.note_slowly.enqueue(str(notes), seconds=2)
+    assert wait_for_lines(notes, 1) == ["start"]
+    killed.kill()
+
+    start_worker("--lock-timeout=3")
+
+    # The lease, half of it until a worker looks for ended leases, and the task itself.
+    assert wait_for_lines(notes, 3, seconds=3 + 1.5 + 2 + 2) == ["start", "start", "end"]
+    wait_for(lambda: OxTask.objects.get(pk=task.id).status == "SUCCESSFUL", 5)
+    assert OxTask.objects.get(pk=task.id).attempts == 2
+
+
+@pytest.mark.waits
+def test_sigterm_finishes_the_task_in_hand_and_takes_no_other(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("--concurrency=1")
+    examples.note_slowly.enqueue(str(notes), seconds=2)
+    waiting = examples.note.enqueue(str(notes), "another")
+    wait_for_lines(notes, 1)
+
+    assert worker.stop() == 0
+
+    assert notes.read_text().split() == ["start", "end"]
+    assert OxTask.objects.get(pk=waiting.id).status == "READY"
+    assert OxTask.objects.filter(status="SUCCESSFUL").count() == 1
+
+
+@pytest.mark.waits
+def test_two_workers_never_run_the_same_task(start_worker: StartWorker, notes: Path) -> None:
+    for number in range(200):
+        examples.note.enqueue(str(notes), str(number))
+    workers = [start_worker(), start_worker()]
+
+    lines = wait_for_lines(notes, 200, seconds=30)
+    for worker in workers:
+        worker.stop()
+
+    assert sorted(map(int, lines)) == list(range(200))
+    assert all(worker.events("task_succeeded") for worker in workers), "one worker was idle"
+
+
+@pytest.mark.waits
+def test_task_that_exceeds_its_time_limit_is_interrupted_and_retried(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker("--concurrency=1")
+    task = examples.compute_for_ever.enqueue(str(notes))
+    examples.note.enqueue(str(notes), "another")
+
+    assert wait_for_lines(notes, 2, seconds=5) == ["start", "another"]
+    row = OxTask.objects.get(pk=task.id)
+    assert (row.status, row.attempts) == ("READY", 1)
+    assert "TaskTimeout" in row.errors[0]["exception_class_path"]
+    assert worker.process.is_alive()
+
+
+@pytest.mark.waits
+def test_worker_whose_task_cannot_be_interrupted_exits_to_be_started_again(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker()
+    task = examples.block_for_ever.enqueue(str(notes))
+    wait_for_lines(notes, 1)
+
+    # The limit of a second, TASK_TIMEOUT_GRACE, and the exit.
+    worker.process.join(1 + 5 + 5)
+
+    assert worker.process.exitcode == os.EX_TEMPFAIL
+    row = OxTask.objects.get(pk=task.id)
+    assert (row.status, row.attempts) == ("READY", 1)
+
+
+def test_task_is_logged_in_one_line_with_the_request_that_enqueued_it(
+    start_worker: StartWorker, notes: Path
+) -> None:
+    worker = start_worker()
+    with bound_contextvars(request_id="Root=1-abc"):
+        task = examples.note.enqueue(str(notes), "done")
+    wait_for(lambda: worker.events("task_succeeded"), 5)
+    worker.stop()
+
+    records = [json.loads(line) for line in worker.log.read_text().splitlines()]
+    (record,) = [record for record in records if record.get("task_id") == task.id]
+    assert record["task_path"] == "tests.background.examples.note"
+    assert (record["attempt"], record["request_id"]) == (1, "Root=1-abc")
+    assert record["duration_ms"] >= 0
+    assert not worker.log.with_suffix(".err").read_text()
