@@ -9,7 +9,7 @@ import threading
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from environment.contract import load_or_exit
+from environment.reading import load_or_exit
 from serving import log_config
 
 _env = load_or_exit(serving=True)

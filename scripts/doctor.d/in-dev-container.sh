@@ -7,5 +7,5 @@ python -c '
 from watchfiles import watch
 seen = next(watch(".local/doctor/watched", watch_filter=None, rust_timeout=2500, yield_on_timeout=True))
 print("watch", "yes" if seen else "no")' &
-python -c 'from environment.contract import load_or_exit; load_or_exit()' 2>.local/doctor/problems && rm .local/doctor/problems
+python -c 'from environment.reading import load_or_exit; load_or_exit()' 2>.local/doctor/problems && rm .local/doctor/problems
 wait

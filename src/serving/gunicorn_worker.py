@@ -34,7 +34,7 @@ from gunicorn.arbiter import Arbiter
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from environment.contract import load_or_exit
+from environment.reading import load_or_exit
 from probes.state import STATE
 
 

@@ -12,7 +12,8 @@ import pytest
 from django.core import mail
 from django.test import override_settings
 
-from tests.environment.test_environment import environment
+from environment.services import mailer_settings
+from tests.environment.sound import environment
 
 
 class _Conversation(socketserver.StreamRequestHandler):
@@ -49,7 +50,7 @@ def send(mailers: dict[str, Any], text: str, sender: str | None = None) -> None:
 def test_a_mail_server_receives_it() -> None:
     with server() as (port, received):
         there = environment(EMAIL_URL=f"smtp://127.0.0.1:{port}", DEFAULT_FROM_EMAIL="a@b.example")
-        send(there.mailers(), "Hello.\n", there.DEFAULT_FROM_EMAIL)
+        send(mailer_settings(there), "Hello.\n", there.DEFAULT_FROM_EMAIL)
     assert b"From: a@b.example\r\n" in received
     assert received[-1] == b"Hello.\r\n"
 
@@ -65,16 +66,16 @@ def test_a_mail_server_receives_it() -> None:
 )
 def test_the_scheme_says_how(url: str, options: dict[str, Any]) -> None:
     there = environment(EMAIL_URL=url, DEFAULT_FROM_EMAIL="Method Hub <noreply@example.com>")
-    with override_settings(MAILERS=there.mailers()):
+    with override_settings(MAILERS=mailer_settings(there)):
         assert vars(mail.mailers.default).items() >= (options | {"host": "mail"}).items()
 
 
 def test_dev_prints_it_with_links_that_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
     link = f"http://localhost:8000/{'a' * 200}/"
-    send(environment(TARGET="dev", DEBUG="true").mailers(), f"It’s {link}\n")
+    send(mailer_settings(environment(TARGET="dev", DEBUG="true")), f"It’s {link}\n")
     assert f"It’s {link}\n" in capsys.readouterr().out
 
 
 def test_ecs_refuses_without_a_server() -> None:
     with pytest.raises(mail.MailerDoesNotExist):
-        send(environment().mailers(), "Hello.\n")
+        send(mailer_settings(environment()), "Hello.\n")

@@ -1,7 +1,6 @@
-"""The catalogue of broken environments: variables and files.
+"""Invalid environments end with status 78 and one row that names the problem and the remedy.
 
-Each must end with status 78 and one row that names the variable, what is wrong and what would be
-right. What is broken outside the environment is in tests/doctor/.
+Problems outside of the environment are in tests/doctor/.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from environment.contract import EX_CONFIG, LARGEST_VALUE, load_or_exit
-from tests.environment.conftest import CANARY
+from environment.reading import EX_CONFIG, MAX_VALUE_SIZE, load_or_exit
+from tests.environment.sound import CANARY
 
 RDS = {"username": "app", "password": CANARY, "host": "db", "port": 5432, "dbname": "app"}
 KEY = "SECRET_KEY"
@@ -22,7 +21,7 @@ KEY_FORM = "text of 50 characters or more"
 URL_FORM = "postgres://user:password@host:port/name"
 SENDER = {"DEFAULT_FROM_EMAIL": "noreply@example.com"}
 
-# name: (what is set, what is unset, the row's variable, what the row says)
+# name: (variables to set, variables to unset, variable of the row, text in the row)
 BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
     "secret key missing": ({}, [KEY], KEY, ["Not set.", KEY_FORM, "env/secrets.env"]),
     "secret key empty": ({KEY: ""}, [], KEY, ["Empty.", KEY_FORM]),
@@ -47,7 +46,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         KEY,
         ["white space", KEY_FORM],
     ),
-    "bytes that are no text": ({KEY: CANARY * 3 + "\udcff"}, [], KEY, ["UTF-8", KEY_FORM]),
+    "not UTF-8": ({KEY: CANARY * 3 + "\udcff"}, [], KEY, ["UTF-8", KEY_FORM]),
     "database missing": ({}, ["DATABASE_URL"], "DATABASE_URL", ["Not set.", URL_FORM]),
     "database misspelt": (
         {"DATBASE_URL": "postgres://app:canary@h/app"},
@@ -119,9 +118,66 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?pool=true"},
         [],
         "DATABASE_URL",
-        ["options that libpq does not know"],
+        ["an option that libpq does not know"],
     ),
-    "secret of RDS is no JSON": (
+    "database with an invalid sslmode": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?sslmode=bogus"},
+        [],
+        "DATABASE_URL",
+        ["libpq refuses sslmode."],
+    ),
+    "database with a connect timeout that is not a number": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?connect_timeout=abc&keepalives=1"},
+        [],
+        "DATABASE_URL",
+        ["libpq refuses connect_timeout."],
+    ),
+    "database with two invalid options": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?channel_binding=x&tcp_user_timeout=y"},
+        [],
+        "DATABASE_URL",
+        ["libpq refuses channel_binding, tcp_user_timeout."],
+    ),
+    "database with options that exclude each other": (
+        {
+            "DATABASE_URL": f"postgres://app:{CANARY}@h/app"
+            "?ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.2"
+        },
+        [],
+        "DATABASE_URL",
+        ["libpq refuses ssl_min_protocol_version, ssl_max_protocol_version."],
+    ),
+    "database with missing root certificates": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?sslrootcert=/none.pem"},
+        [],
+        "DATABASE_URL",
+        ["sslrootcert is not the path of a file."],
+    ),
+    "sslmode unknown": (
+        {"DATABASE_SSLMODE": "bogus"},
+        [],
+        "DATABASE_SSLMODE",
+        ["Not one of these", "verify-ca or verify-full"],
+    ),
+    "sslmode in the URL as well": (
+        {"DATABASE_SSLMODE": "verify-full"},
+        [],
+        "DATABASE_SSLMODE",
+        ["Set together with sslmode in DATABASE_URL.", "one of the two"],
+    ),
+    "root certificates missing": (
+        {"DATABASE_SSLROOTCERT": "/none.pem"},
+        [],
+        "DATABASE_SSLROOTCERT",
+        ["not the path of a file", "PEM file, or system"],
+    ),
+    "root certificates too weakly verified": (
+        {"DATABASE_SSLROOTCERT": "system"},
+        [],
+        "DATABASE_SSLROOTCERT",
+        ["libpq refuses it together", "verify-full as sslmode"],
+    ),
+    "secret of RDS is not JSON": (
         {"DATABASE_SECRET": CANARY},
         ["DATABASE_URL"],
         "DATABASE_SECRET",
@@ -139,11 +195,17 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_SECRET",
         ["Lacks username, dbname."],
     ),
-    "secret of RDS has an odd port": (
+    "secret of RDS has a port that is not a number": (
         {"DATABASE_SECRET": json.dumps(RDS | {"port": "none"})},
         ["DATABASE_URL"],
         "DATABASE_SECRET",
-        ["Its port is not a number."],
+        ["Its port is not a number"],
+    ),
+    "secret of RDS has an impossible port": (
+        {"DATABASE_SECRET": json.dumps(RDS | {"port": 99999})},
+        ["DATABASE_URL"],
+        "DATABASE_SECRET",
+        ["Its port is not a number from 1 to 65535."],
     ),
     "redis missing": ({}, ["REDIS_URL"], "REDIS_URL", ["Not set.", "redis://host:port/number"]),
     "redis of another kind": (
@@ -156,13 +218,13 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"REDIS_URL": f"redis://:{CANARY}@h/cache"},
         [],
         "REDIS_URL",
-        ["no database number"],
+        ["The path is not a database number."],
     ),
     "redis with an unknown option": (
         {"REDIS_URL": f"redis://:{CANARY}@h/0?timout=1"},
         [],
         "REDIS_URL",
-        ["options that redis-py refuses"],
+        ["redis-py refuses the options"],
     ),
     "mail server of another kind": (
         {"EMAIL_URL": f"https://a:{CANARY}@h", **SENDER},
@@ -174,13 +236,13 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"EMAIL_URL": f"smtps://a:{CANARY}@h/inbox", **SENDER},
         [],
         "EMAIL_URL",
-        ["Nothing may stand after the host", "smtps://"],
+        ["Nothing may follow the host", "smtps://"],
     ),
-    "mail server's password in the clear": (
+    "mail server's password unencrypted": (
         {"EMAIL_URL": f"smtp://a:{CANARY}@h", **SENDER},
         [],
         "EMAIL_URL",
-        ["in the clear", "smtps://"],
+        ["sends the password unencrypted", "smtps://"],
     ),
     "mail server without a sender": (
         {"EMAIL_URL": f"smtps://a:{CANARY}@h"},
@@ -188,7 +250,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DEFAULT_FROM_EMAIL",
         ["Not set, while EMAIL_URL is.", "noreply@example.com"],
     ),
-    "sender that is no address": (
+    "sender that is not an address": (
         {"DEFAULT_FROM_EMAIL": "Somebody"},
         [],
         "DEFAULT_FROM_EMAIL",
@@ -198,7 +260,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"DEFAULT_FROM_EMAIL": "Some\nBcc: b@example.com <a@example.com>"},
         [],
         "DEFAULT_FROM_EMAIL",
-        ["Holds what no header may.", "noreply@example.com"],
+        ["a character that no header may hold", "noreply@example.com"],
     ),
     "hosts missing": ({}, ["ALLOWED_HOSTS"], "ALLOWED_HOSTS", ["Not set.", "env/ecs-local.env"]),
     "hosts with a scheme": (
@@ -207,11 +269,17 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "ALLOWED_HOSTS",
         ["no scheme, no port"],
     ),
+    "hosts with a trailing dot": (
+        {"ALLOWED_HOSTS": "example.org, example.com."},
+        [],
+        "ALLOWED_HOSTS",
+        ["Ends with a dot, which Django removes"],
+    ),
     "any host": (
         {"ALLOWED_HOSTS": "*"},
         [],
         "ALLOWED_HOSTS",
-        ["Holds * while DEBUG is off.", "the site's own host names"],
+        ["Contains * while DEBUG is off.", "the site's own host names"],
     ),
     "origin without a scheme": (
         {"CSRF_TRUSTED_ORIGINS": "example.com"},
@@ -222,11 +290,43 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
     "debug in the ecs target": ({"DEBUG": "true"}, [], "DEBUG", ["On in the ecs target.", "false"]),
     "debug neither true nor false": ({"DEBUG": "maybe"}, [], "DEBUG", ["true or false"]),
     "target unknown": ({"TARGET": "prod"}, [], "TARGET", ["Not one of these", "dev or ecs"]),
-    "number that is none": ({"WORKERS": "two"}, [], "WORKERS", ["from 1 to 64"]),
+    "not a number": ({"WORKERS": "two"}, [], "WORKERS", ["from 1 to 64"]),
+    "pool with too many threads": (
+        {"DATABASE_POOL_SIZE": "41"},
+        [],
+        "DATABASE_POOL_SIZE",
+        ["Out of range.", "1 to 40"],
+    ),
     "number out of range": ({"PORT": "70000"}, [], "PORT", ["Out of range.", "1 to 65535"]),
-    "number that is not finite": ({"REDIS_TIMEOUT": "nan"}, [], "REDIS_TIMEOUT", ["0.01 to 60"]),
+    "number not finite": ({"REDIS_TIMEOUT": "nan"}, [], "REDIS_TIMEOUT", ["0.01 to 60"]),
     "level in lower case": ({"LOG_LEVEL": "info"}, [], "LOG_LEVEL", ["DEBUG or INFO"]),
-    "draining longer than the grace": (
+    "proxies behind TLS not counted": (
+        {},
+        ["TRUSTED_PROXY_COUNT"],
+        "TRUSTED_PROXY_COUNT",
+        [
+            "Not set, while TLS_IN_FRONT is on in the ecs target.",
+            "1 behind an Application Load Balancer",
+            "env/ecs-local.env, or the task definition",
+        ],
+    ),
+    "preload for too short a time": (
+        {"HSTS_PRELOAD": "true"},
+        [],
+        "HSTS_SECONDS",
+        ["Too short for HSTS_PRELOAD.", "31536000 or more"],
+    ),
+    "preload without subdomains": (
+        {
+            "HSTS_PRELOAD": "true",
+            "HSTS_SECONDS": "31536000",
+            "HSTS_INCLUDE_SUBDOMAINS": "false",
+        },
+        [],
+        "HSTS_INCLUDE_SUBDOMAINS",
+        ["Off, while HSTS_PRELOAD is on.", "true, or HSTS_PRELOAD=false"],
+    ),
+    "drain delay longer than the graceful timeout": (
         {"DRAIN_DELAY": "30"},
         [],
         "DRAIN_DELAY",
@@ -235,7 +335,9 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
 }
 
 
-def _stops(capsys: pytest.CaptureFixture[str], variable: str, says: list[str]) -> None:
+def _assert_exits_with_row(
+    capsys: pytest.CaptureFixture[str], variable: str, words_of_row: list[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         load_or_exit()
     printed = capsys.readouterr()
@@ -243,22 +345,22 @@ def _stops(capsys: pytest.CaptureFixture[str], variable: str, says: list[str]) -
     assert printed.out == ""
     assert "The environment has 1 problem;" in printed.err
     (row,) = [line for line in printed.err.splitlines() if line.startswith(variable + " ")]
-    for words in says:
+    for words in words_of_row:
         assert words in row
     assert CANARY not in printed.err
 
 
 @pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_variable(
+def test_invalid_variable_exits_78_with_one_row(
     case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changes, missing, variable, says = BROKEN[case]
+    changes, missing, variable, words_of_row = BROKEN[case]
     for name in missing:
         monkeypatch.delenv(name)
     for name, value in changes.items():
         monkeypatch.setenv(name, value)
-    _stops(capsys, variable, says)
+    _assert_exits_with_row(capsys, variable, words_of_row)
 
 
 def _write(content: bytes) -> Callable[[Path], str]:
@@ -275,42 +377,45 @@ def _fifo(folder: Path) -> str:
     return str(folder / "fifo")
 
 
-# name: (what to give as SECRET_KEY_FILE, what the row says)
+# name: (returns the value of SECRET_KEY_FILE, text in the row)
 BROKEN_FILES: dict[str, tuple[Callable[[Path], str], list[str]]] = {
     "file missing": (lambda folder: str(folder / "none"), ["cannot be read: No such file"]),
-    # A secret in the wrong variable: it is not said.
-    "file name is the secret": (lambda _: CANARY, ["cannot be read: No such file"]),
-    "file name empty": (lambda _: "", ["Not the path of a file."]),
-    "file name too long": (lambda _: CANARY * 500, ["cannot be read: File name too long"]),
+    # A secret in the wrong variable is not printed.
+    "path is the secret": (lambda _: CANARY, ["cannot be read: No such file"]),
+    "path empty": (lambda _: "", ["Not the path of a file."]),
+    "path too long": (lambda _: CANARY * 500, ["cannot be read: File name too long"]),
     "file is a folder": (str, ["Not the path of a file."]),
     "file is a pipe": (_fifo, ["Not the path of a file."]),
     "file is a device": (lambda _: "/dev/zero", ["Not the path of a file."]),
     "file empty": (_write(b""), ["Empty.", "SECRET_KEY_FILE=/"]),
-    "file holds a newline only": (_write(b"\n"), ["Empty.", "SECRET_KEY_FILE=/"]),
-    "file holds bytes": (_write(b"\xff\xfe" * 60), ["UTF-8", "SECRET_KEY_FILE=/"]),
-    "file holds NUL": (_write(CANARY.encode() * 3 + b"\0x"), ["UTF-8", "SECRET_KEY_FILE=/"]),
-    "file large": (_write(b"x" * (LARGEST_VALUE + 1)), ["larger than", "SECRET_KEY_FILE=/"]),
-    "file holds a short key": (_write(CANARY.encode()), ["Shorter than 50", "SECRET_KEY_FILE=/"]),
+    "file contains only a newline": (_write(b"\n"), ["Empty.", "SECRET_KEY_FILE=/"]),
+    "file not UTF-8": (_write(b"\xff\xfe" * 60), ["UTF-8", "SECRET_KEY_FILE=/"]),
+    "file contains NUL": (_write(CANARY.encode() * 3 + b"\0x"), ["UTF-8", "SECRET_KEY_FILE=/"]),
+    "file too large": (_write(b"x" * (MAX_VALUE_SIZE + 1)), ["larger than", "SECRET_KEY_FILE=/"]),
+    "file contains a short key": (
+        _write(CANARY.encode()),
+        ["Shorter than 50", "SECRET_KEY_FILE=/"],
+    ),
 }
 
 
 @pytest.mark.usefixtures("sound")
 @pytest.mark.parametrize("case", BROKEN_FILES)
-def test_broken_file(
+def test_invalid_file_exits_78_with_one_row(
     case: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    make, says = BROKEN_FILES[case]
+    make, words_of_row = BROKEN_FILES[case]
     monkeypatch.delenv(KEY)
     monkeypatch.setenv("SECRET_KEY_FILE", make(tmp_path))
-    _stops(capsys, KEY, [*says, KEY_FORM])
+    _assert_exits_with_row(capsys, KEY, [*words_of_row, KEY_FORM])
 
 
 @pytest.mark.usefixtures("sound")
-def test_variable_and_file_together(
+def test_variable_given_twice_exits_78(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SECRET_KEY_FILE", "/run/secrets/key")
-    _stops(capsys, KEY, ["Set together with SECRET_KEY_FILE."])
+    _assert_exits_with_row(capsys, KEY, ["Set together with SECRET_KEY_FILE."])

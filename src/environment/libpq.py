@@ -1,0 +1,61 @@
+"""Check connection options with libpq itself, without connecting."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from environs import ValidationError
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+# libpq parses these only after it has a connection, so they are checked here.
+# https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
+INTEGER_OPTIONS = frozenset(
+    {
+        "connect_timeout",
+        "keepalives",
+        "keepalives_count",
+        "keepalives_idle",
+        "keepalives_interval",
+        "tcp_user_timeout",
+    }
+)
+# libpq validates its options before it parses the address, and stops there.
+NO_ADDRESS = "not-an-address"
+
+
+def validate_options(options: Mapping[str, Any]) -> None:
+    """Raise ValidationError when libpq would refuse the options at connect."""
+    keywords = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    if options.keys() - keywords:
+        # The unknown name stays unsaid: it may be part of a password that was not quoted.
+        raise ValidationError("It has an option that libpq does not know.")
+    # "system" stands for the operating system's certificate authorities.
+    certificates = str(options.get("sslrootcert", "system"))
+    if certificates != "system" and not os.path.isfile(certificates):
+        raise ValidationError("sslrootcert is not the path of a file.")
+    if refuses(options):
+        refused = [name for name, value in options.items() if refuses({name: value})]
+        raise ValidationError(f"libpq refuses {', '.join(refused or options)}.")
+
+
+def refuses(options: Mapping[str, Any]) -> bool:
+    """Return whether libpq refuses the options, whose names it must know."""
+    if any(
+        not re.fullmatch(r"-?[0-9]{1,9}", str(value))
+        for name, value in options.items()
+        if name in INTEGER_OPTIONS
+    ):
+        return True
+    try:
+        conninfo = make_conninfo(**{**options, "hostaddr": NO_ADDRESS})
+        connection = pq.PGconn.connect_start(conninfo.encode())
+    except Exception:  # noqa: BLE001 - psycopg raises various errors for values it cannot write
+        return True
+    try:
+        return NO_ADDRESS.encode() not in connection.error_message
+    finally:
+        connection.finish()

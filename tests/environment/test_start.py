@@ -1,0 +1,118 @@
+"""Every process validates its environment when it starts; `manage.py env` prints it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from environment.contract import CONTRACT
+from environment.reading import EX_CONFIG
+from tests.environment.sound import CANARY, ROOT, SOUND, python, without
+
+MANAGE = "src/manage.py"
+EIGHT = SOUND | {
+    "DATABASE_URL": f"postgres://app:{CANARY}/@postgres/app",
+    "REDIS_URL": f"http://{CANARY}@redis",
+    "SECRET_KEY": CANARY,
+    "ALLOWED_HOSTS": "https://example.com",
+    "DEBUG": "perhaps",
+    "WORKERS": "many",
+    "LOG_LEVEL": "LOUD",
+    "HSTS_SECONDS": "",
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [MANAGE, "check"],
+        [MANAGE, "migrate"],
+        [MANAGE, "runserver", "127.0.0.1:1"],
+        [MANAGE, "env"],
+        ["-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi"],
+        ["-m", "pytest", "tests/home"],
+        ["-c", "import config.asgi"],
+        ["-c", "import config.wsgi"],
+    ],
+    ids=["check", "migrate", "runserver", "env", "gunicorn", "pytest", "asgi", "wsgi"],
+)
+def test_eight_invalid_variables_give_eight_rows_and_status_78(command: list[str]) -> None:
+    done = python(*command, **EIGHT)
+    assert done.returncode == EX_CONFIG, done.stderr
+    assert "The environment has 8 problems" in done.stderr
+    rows = [line.split()[0] for line in done.stderr.splitlines() if line.split()]
+    assert set(EIGHT) - {"TARGET", "TRUSTED_PROXY_COUNT"} <= set(rows)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert CANARY not in done.stdout + done.stderr
+
+
+def test_new_interpreter_starts() -> None:
+    """The other tests fork an interpreter that has packages imported (tests/forked.py)."""
+    done = subprocess.run(
+        [sys.executable, MANAGE, "check"], env=SOUND, cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_server_refuses_build_placeholders() -> None:
+    done = python("-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "config.asgi", BUILD="true")
+    assert done.returncode == EX_CONFIG
+    assert "BUILD" in done.stderr
+
+
+def test_build_needs_no_other_variable() -> None:
+    done = python(MANAGE, "check", BUILD="true")
+    assert done.returncode == 0, done.stderr
+
+
+# -- manage.py env --------------------------------------------------------------------------------
+
+
+def test_env_prints_sources_but_no_secret(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(SOUND["SECRET_KEY"])
+    changes = {"SECRET_KEY_FILE": str(file), "LOG_LEVEL": "ERROR"}
+    done = python(MANAGE, "env", **without("SECRET_KEY") | changes)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert lines["SECRET_KEY"][1:3] == ["set", f"SECRET_KEY_FILE={file}"]
+    assert lines["LOG_LEVEL"][1:3] == ["ERROR", "environment"]
+    assert lines["LOG_FORMAT"][1:3] == ["json", "default"]
+    assert set(CONTRACT) <= set(lines)
+    assert CANARY not in done.stdout
+
+
+def test_env_lists_every_variable_of_an_invalid_environment() -> None:
+    done = python(MANAGE, "env", **EIGHT)
+    assert done.returncode == EX_CONFIG
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert set(CONTRACT) <= set(lines)
+    assert lines["LOG_LEVEL"][1] == "wrong"
+    assert CANARY not in done.stdout
+
+
+@pytest.mark.usefixtures("sound")
+def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("env", "--json")
+    output = capsys.readouterr().out
+    variables = {entry["name"]: entry for entry in json.loads(output)["variables"]}
+    assert variables["ALLOWED_HOSTS"]["value"] == "example.com"
+    assert variables["DATABASE_URL"]["value"] == "set"
+    assert CANARY not in output
+
+
+@pytest.mark.usefixtures("sound")
+def test_env_prints_json_of_an_invalid_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORKERS", "many")
+    with pytest.raises(SystemExit) as stopped:
+        call_command("env", "--json")
+    assert stopped.value.code == EX_CONFIG
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert [row["variable"] for row in problems] == ["WORKERS"]
