@@ -1,0 +1,66 @@
+"""Runs the recipes of ARCHITECTURE.md, as they are written there, in one fresh clone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.stack import engine
+from scripts.stack.clone import Clone
+from scripts.stack.engine import Browser, wait_for
+
+PROJECT = f"{engine.PROJECT}-recipes"
+WEB_PORT = 8850
+SECTION = (engine.ROOT / "ARCHITECTURE.md").read_text().split("\n## How to add …\n")[1]
+RECIPES = dict(re.findall(r"^### … (.+?)\n(.*?)(?=^### |\Z)", SECTION, re.MULTILINE | re.DOTALL))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A fresh clone that runs the dev stack, removed with it at the end."""
+    clone = Clone(tmp_path_factory.mktemp("recipes") / "methodhub", PROJECT, WEB_PORT)
+    assert clone.run("make", "up").returncode == 0
+    yield clone
+    clone.remove()
+
+
+def follow(clone: Clone, recipe: str) -> None:
+    """Run the recipe's commands, apply its diffs and create its files, in their order."""
+    for language, block in BLOCK.findall(RECIPES[recipe]):
+        if language == "sh":
+            for line in block.splitlines():
+                assert clone.run("sh", "-euc", line).returncode == 0
+        elif language == "diff":
+            for name, lines in re.findall(
+                r"^--- (.+)\n((?:[ +-](?!-- ).*\n)+)", block, re.MULTILINE
+            ):
+                apply(clone, name, lines.splitlines())
+        else:
+            name, content = re.fullmatch(r"# (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
+            file = clone.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+
+
+def apply(clone: Clone, name: str, lines: list[str]) -> None:
+    """Change the lines of a file as a diff says; its context must occur exactly once."""
+    file = clone.folder / name
+    old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
+    new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+    text = file.read_text()
+    assert text.count(old) == 1, f"{name} does not contain exactly once:\n{old}"
+    file.write_text(text.replace(old, new))
+
+
+def test_every_recipe_is_tested() -> None:
+    assert set(RECIPES) == {"an app", "a variable", "a backing service", "replicas"}
+
+
+def test_app_recipe_serves_a_tested_and_lint_clean_page(clone: Clone) -> None:
+    follow(clone, "an app")
+    browser = Browser(clone.site)
+    wait_for(lambda: "Things" in browser.get("/things/").body, 10)
+    assert clone.run("make", "lint").returncode == 0
