@@ -1,4 +1,4 @@
-"""Access lines: written together, and none is lost or doubled."""
+"""BatchedHandler writes lines in batches, and none is lost, torn or written twice."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ import pytest
 from serving import batched_log_handler
 from serving.batched_log_handler import BatchedHandler
 
-# What a server does: it forks workers, whose threads log, and which end.
-PROGRAM = """
+# Like a server, this program forks workers whose threads log. Then the workers exit.
+SERVER = """
 import logging, os, sys, threading
 from serving.batched_log_handler import BatchedHandler
 logger = logging.getLogger("access")
 logger.addHandler(BatchedHandler(sys.stdout))
 logger.setLevel("INFO")
-def say(who):
-    for number in range(2000):
-        logger.info("%s %d %s", who, number, "x" * 300)
+def log(thread):
+    for number in range(800):
+        logger.info("%s %d %s", thread, number, "x" * 300)
 for worker in ("one", "two", "silent"):
     if os.fork() == 0:
-        threads = [threading.Thread(target=say, args=[f"{worker} {n}"]) for n in range(3)]
+        threads = [threading.Thread(target=log, args=[f"{worker} {n}"]) for n in range(3)]
         for thread in threads if worker != "silent" else []:
             thread.start()
             thread.join(0.01)
@@ -39,7 +39,7 @@ for _ in range(3):
 
 
 class Pipe:
-    """A reader that keeps what comes, once it is ready."""
+    """A stream that blocks writers until its reader is ready, and keeps what they write."""
 
     def __init__(self) -> None:
         self.ready = threading.Event()
@@ -47,26 +47,25 @@ class Pipe:
         self.written: list[str] = []
 
     def write(self, text: str) -> None:
-        """Take it."""
+        """Keep the text, or fail when the stream is full."""
         assert self.ready.wait(30)
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.written.append(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: the stream has no buffer."""
 
     def lines(self) -> list[str]:
-        """Return all that came."""
+        """Return all lines that were written."""
         return "".join(self.written).splitlines()
 
 
 def record(text: str) -> logging.LogRecord:
-    """Make a record of the text."""
     return logging.makeLogRecord({"msg": text})
 
 
-def test_lines_of_a_moment_are_written_at_once_and_soon() -> None:
+def test_lines_are_written_in_batches_soon() -> None:
     pipe = Pipe()
     pipe.ready.set()
     handler = BatchedHandler(pipe)  # type: ignore[arg-type]
@@ -80,25 +79,25 @@ def test_lines_of_a_moment_are_written_at_once_and_soon() -> None:
     assert len(pipe.written) < 10
 
 
-def test_a_reader_that_stalls_holds_nobody_up_until_too_much_waits(
+def test_stalled_reader_blocks_logging_only_when_the_buffer_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batched_log_handler, "MOST", 100)
+    monkeypatch.setattr(batched_log_handler, "MAX_PENDING_LINES", 100)
     pipe = Pipe()
     handler = BatchedHandler(pipe)  # type: ignore[arg-type]
     for _ in range(90):
-        handler.handle(record("soon"))
-    more = threading.Thread(target=lambda: [handler.handle(record("later")) for _ in range(400)])
+        handler.handle(record("buffered"))
+    more = threading.Thread(target=lambda: [handler.handle(record("blocked")) for _ in range(400)])
     more.start()
     more.join(0.2)
     assert more.is_alive()
     pipe.ready.set()
     more.join(30)
     handler.flush()
-    assert Counter(pipe.lines()) == {"soon": 90, "later": 400}
+    assert Counter(pipe.lines()) == {"buffered": 90, "blocked": 400}
 
 
-def test_a_failed_write_loses_its_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_write_loses_only_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
     pipe = Pipe()
     pipe.ready.set()
     handler = BatchedHandler(pipe)  # type: ignore[arg-type]
@@ -115,19 +114,21 @@ def test_a_failed_write_loses_its_lines_alone(capsys: pytest.CaptureFixture[str]
     assert pipe.lines() == ["kept"]
 
 
-def test_no_line_is_lost_torn_or_doubled_when_a_server_forks_and_ends() -> None:
+def test_no_line_is_lost_torn_or_doubled_when_workers_exit() -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", SERVER],
         env=os.environ | {"PYTHONPATH": "src", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
     ) as server:
         assert server.stdout
-        said = b""
-        # Slow, so that the pipe is full.
-        while part := os.read(server.stdout.fileno(), 2**16):
-            said += part
-            time.sleep(0.002)
+        output = b""
+        # Read slowly in small pieces: the pipe stays full, and a long write would be torn.
+        while part := os.read(server.stdout.fileno(), 4000):
+            output += part
+            time.sleep(0.0001)
     assert server.returncode == 0
-    says = [f"{worker} {n}" for worker in ("one", "two") for n in range(3)]
-    expected = Counter(f"{who} {number} {'x' * 300}" for who in says for number in range(2000))
-    assert Counter(said.decode().splitlines()) == expected
+    threads = [f"{worker} {n}" for worker in ("one", "two") for n in range(3)]
+    expected = Counter(
+        f"{thread} {number} {'x' * 300}" for thread in threads for number in range(800)
+    )
+    assert Counter(output.decode().splitlines()) == expected
