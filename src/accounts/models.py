@@ -1,5 +1,6 @@
 """The user: the e-mail address is the login."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, PermissionsMixin
@@ -57,9 +58,15 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Return what the admin greets the user by."""
         return self.name or self.email
 
-    def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
-        """Return what a session must hold to be this user's, for one of Django's secret keys."""
-        auth_hash = super()._get_session_auth_hash(secret=secret)
+    def get_session_auth_hash(self) -> str:
+        """Return what a session must hold to be this user's."""
+        return self._with_epoch(super().get_session_auth_hash())
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """Return the same for each former secret key."""
+        return map(self._with_epoch, super().get_session_auth_fallback_hash())
+
+    def _with_epoch(self, auth_hash: str) -> str:
         return f"{auth_hash}.{self.session_epoch}" if self.session_epoch else auth_hash
 
     def end_sessions(self) -> None:

@@ -1,4 +1,4 @@
-"""Redis in the service of requests: a page pays for its absence once, not at every operation."""
+"""The connection to Redis: when Redis is away, a request waits for it once, not per operation."""
 
 from __future__ import annotations
 
@@ -16,66 +16,66 @@ from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-# Seconds in which Redis is not asked again after it did not answer.
-PAUSE = 1.0
+# Seconds after a failure during which every operation fails at once, without asking Redis.
+RETRY_AFTER_FAILURE = 1.0
 
 
 class CircuitBreaker(Retry):
-    """redis-py's retry policy: no retry, and after a failure no try at all for PAUSE seconds.
+    """A redis-py retry policy that never retries, and fails fast after a failure.
 
-    The site works without Redis, so nothing waits for it twice.
+    The site works without Redis, so a request must not wait for it at every operation.
     """
 
     def __init__(self) -> None:
-        """Take Redis to be there."""
+        """Start with the circuit closed."""
         super().__init__(NoBackoff(), 0)
-        self._away_until = 0.0
-        self._away = False
+        self._open_until = 0.0
+        self._open = False
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
-        """Return itself: each connection deep-copies its policy, but all learn from each other."""
+        """Return itself: redis-py copies the policy for each connection, but all must share it."""
         return self
 
     def call_with_retry[Value](
         self, do: Callable[[], Value], fail: Callable[..., Any], *args: Any, **options: Any
     ) -> Value:
-        """Do it once; raises redis's ConnectionError at once while Redis is taken to be away."""
-        if time.monotonic() < self._away_until:
-            raise RedisConnectionError("Redis did not answer a moment ago.")
+        """Call ``do`` once. Raises redis's ConnectionError at once while the circuit is open."""
+        if time.monotonic() < self._open_until:
+            raise RedisConnectionError("Redis failed less than a second ago.")
         try:
             value = super().call_with_retry(do, fail, *args, **options)
         except (RedisConnectionError, RedisTimeoutError) as error:
-            self._away_until = time.monotonic() + PAUSE
-            if not self._away:
-                self._away = True
-                logger.warning("Going on without Redis: %s", error)
+            self._open_until = time.monotonic() + RETRY_AFTER_FAILURE
+            if not self._open:
+                self._open = True
+                logger.warning("Redis is away; continuing without it: %s", error)
             raise
-        if self._away:
-            self._away = False
+        if self._open:
+            self._open = False
             logger.info("Redis answers again.")
         return value
 
 
-class ImpatientPool(ConnectionPool):
-    """A pool of connections to one Redis, with one circuit breaker for all of them."""
+class CircuitBreakerPool(ConnectionPool):
+    """A redis-py connection pool whose connections share one circuit breaker."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Take the arguments of redis-py's pool."""
         super().__init__(*args, **options | {"retry": CircuitBreaker()})
 
 
-class OneClient(ConnectionFactory):  # type: ignore[misc]  # it is untyped
-    """Makes one client of redis-py for each Redis.
+class SharedClientFactory(ConnectionFactory):  # type: ignore[misc]  # django-redis is untyped
+    """A django-redis connection factory that makes one redis-py client per server.
 
-    Django makes a cache object for each request, and django-redis a client for each of those, which
-    costs as much as a command. A client may be shared by threads:
+    Django makes a cache object for each request, and django-redis a client for each cache object,
+    which costs as much as a command. Threads may share a client:
     https://redis.readthedocs.io/en/stable/advanced_features.html
     """
 
     _clients: ClassVar[dict[ConnectionPool, Redis]] = {}
 
     def get_connection(self, params: dict[str, Any]) -> Redis:
-        """Return the client of what the parameters name."""
+        """Return the client for these parameters."""
         pool = self.get_or_create_connection_pool(params)
         if pool not in self._clients:
             self._clients[pool] = super().get_connection(params)

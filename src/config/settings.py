@@ -140,8 +140,8 @@ CACHES = {
         "OPTIONS": {
             # The site works without Redis, so it must not wait for it, nor ask again.
             "IGNORE_EXCEPTIONS": True,
-            "CONNECTION_FACTORY": "backends.cache.OneClient",
-            "CONNECTION_POOL_CLASS": "backends.cache.ImpatientPool",
+            "CONNECTION_FACTORY": "backends.cache.SharedClientFactory",
+            "CONNECTION_POOL_CLASS": "backends.cache.CircuitBreakerPool",
             "SOCKET_CONNECT_TIMEOUT": ENV.REDIS_TIMEOUT,
             "SOCKET_TIMEOUT": ENV.REDIS_TIMEOUT,
         },
@@ -149,7 +149,7 @@ CACHES = {
 }
 
 # Redis first, PostgreSQL behind it: with Redis away people stay signed in.
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_ENGINE = "backends.sessions"
 
 # Without one, outside DEBUG, sending raises MailerDoesNotExist: no token gets into a log.
 MAILERS = mailer_settings(ENV)

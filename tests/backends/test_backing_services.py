@@ -1,11 +1,11 @@
-"""The cache and the sessions over the real PostgreSQL and Redis, with Redis there and away."""
+"""The cache, sessions and connections, against the real PostgreSQL and Redis."""
 
 from __future__ import annotations
 
 import contextvars
-import socket
 import subprocess
 import threading
+import time
 
 import psycopg
 import pytest
@@ -14,70 +14,77 @@ from django.contrib.sessions.models import Session
 from django.core.cache import cache, caches
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client, override_settings
+from django.test import Client
 
 from accounts.models import User
 from tests import forked
+from tests.backends.conftest import wait_for
+from tests.backends.proxy import Proxy
 
 
-def test_cache_keeps_what_it_is_given() -> None:
+def test_cache_returns_stored_value() -> None:
     cache.set("key", {"any": ["value"]}, timeout=60)
     assert cache.get("key") == {"any": ["value"]}
     assert 0 < cache.ttl("key") <= 60  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("redis_away")
-def test_cache_forgets_instead_of_failing_without_redis() -> None:
+def test_cache_returns_default_without_redis() -> None:
     cache.set("key", "value")
     assert cache.get("key", "nothing") == "nothing"
 
 
-def test_a_silent_redis_is_waited_for_once() -> None:
-    """One that accepts and never answers costs its timeout: not at every operation of a page."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        with override_settings(
-            CACHES={"default": django_settings.CACHES["default"] | {"LOCATION": url}}
-        ):
-            assert [cache.get("key", "nothing") for _ in range(5)] == ["nothing"] * 5
-        silent.setblocking(False)
-        silent.accept()[0].close()
-        with pytest.raises(BlockingIOError):
-            silent.accept()
+def test_page_waits_for_silent_redis_once(redis: Proxy) -> None:
+    """Redis accepts connections but never answers: only the first operation waits for it."""
+    redis.pause()
+    start = time.monotonic()
+    assert [cache.get("key", "nothing") for _ in range(5)] == ["nothing"] * 5
+    # REDIS_TIMEOUT is 0.5 s.
+    assert time.monotonic() - start < 0.9
 
 
-def test_requests_share_a_client_of_redis() -> None:
-    """Django gives each of them, as each context, a cache object of its own."""
+def test_cache_is_used_again_soon_after_redis_returns(redis: Proxy) -> None:
+    cache.set("key", "value")
+    redis.pause()
+    assert cache.get("key") is None
+    redis.resume()
+    wait_for(lambda: cache.get("key") == "value", 2)
 
-    def mine() -> tuple[object, object]:
+
+def test_requests_share_one_redis_client() -> None:
+    """Although Django gives each context, and so each request, a cache object of its own."""
+
+    def cache_and_client() -> tuple[object, object]:
         backend = caches["default"]
         return backend, backend.client.get_client()  # type: ignore[attr-defined]
 
-    (backend, client), (other, same) = (contextvars.Context().run(mine) for _ in range(2))
-    assert other is not backend
-    assert same is client
+    first, second = (contextvars.Context().run(cache_and_client) for _ in range(2))
+    assert first[0] is not second[0]
+    assert first[1] is second[1]
 
 
-def test_session_is_in_redis_and_in_postgresql(admin_client: Client) -> None:
+def test_session_is_stored_in_redis_and_postgresql(admin_client: Client) -> None:
     key = admin_client.session.session_key
     assert Session.objects.filter(pk=key).exists()
-    assert cache.get(f"django.contrib.sessions.cached_db{key}")
+    assert cache.get(f"sessions.{key}")
 
 
-def test_session_survives_redis(admin_client: Client, request: pytest.FixtureRequest) -> None:
+def test_session_survives_redis_outage(
+    admin_client: Client, request: pytest.FixtureRequest
+) -> None:
     assert admin_client.get("/admin/").status_code == 200
     request.getfixturevalue("redis_away")
     assert admin_client.get("/admin/").status_code == 200
 
 
 @pytest.mark.usefixtures("redis_away")
-def test_signing_in_works_without_redis(client: Client, superuser: User) -> None:
+def test_sign_in_works_without_redis(client: Client, superuser: User) -> None:
     client.post("/admin/login/", {"username": superuser.email, "password": "correct horse"})
     assert client.get("/admin/").status_code == 200
 
 
 @pytest.mark.django_db
-def test_app_role_is_no_superuser_and_may_make_databases() -> None:
+def test_app_role_can_create_databases_but_is_no_superuser() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
         assert cursor.fetchone() == (False, True)
@@ -92,7 +99,7 @@ def test_a_statement_that_takes_too_long_is_ended() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_connections_come_from_a_pool_and_go_back() -> None:
+def test_connections_return_to_the_pool() -> None:
     def work() -> None:
         try:
             User.objects.count()
@@ -127,12 +134,12 @@ def test_iterator_outlives_its_connection() -> None:
 
 
 @pytest.mark.django_db
-def test_models_and_migrations_agree() -> None:
+def test_no_migration_is_missing() -> None:
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
-def test_deploy_checks_are_clean_behind_tls() -> None:
-    """`check --deploy` as on ECS: nothing silenced but what TLS_IN_FRONT=false would."""
+def test_deploy_checks_pass_behind_tls() -> None:
+    """`check --deploy` as on ECS; TLS_IN_FRONT=false silences four checks."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "PYTHONPATH": str(django_settings.SRC),

@@ -1,0 +1,187 @@
+"""Sessions in PostgreSQL, cached in Redis, that a Redis outage cannot bring back to life.
+
+django-redis ignores errors, so Django's own ``cached_db`` does not notice a write or a delete that
+Redis missed: when Redis returns, a signed-out session is valid again, and a changed one has its old
+value. Here each cache entry names the cache generation in which it was written, a random token that
+Redis keeps beside the entries, and an entry of another generation is ignored. A process that missed
+a write starts a new generation before it trusts the cache again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from typing import Any, ClassVar
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from django.core.cache import caches
+from django.utils.crypto import constant_time_compare
+
+from backends.cache import RETRY_AFTER_FAILURE
+
+KEY_PREFIX = "sessions."
+GENERATION_KEY = "sessions-generation"
+
+
+class CacheGeneration:
+    """The cache generation as one process knows it; threads share it.
+
+    A new process starts a new generation as well: it may replace one that was killed before it
+    could tell Redis what Redis had missed.
+    """
+
+    def __init__(self) -> None:
+        """Start with a write missed, since a former process may have missed one."""
+        self.token: str | None = None
+        self._lock = threading.Lock()
+        self._missed = 1
+        self._made_good = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether Redis knows of every write of this process."""
+        return self._missed == self._made_good
+
+    def renew(self) -> str | None:
+        """Start a new generation and return its token; return None if Redis does not answer.
+
+        A token is sent once only: when a paused Redis executes the command late, no entry can
+        bear that token yet.
+        """
+        # A write that is missed from here on is not made good by this token.
+        missed = self._missed
+        token = secrets.token_urlsafe(8)
+        if not _cache().set(GENERATION_KEY, token, settings.SESSION_COOKIE_AGE):
+            return None
+        with self._lock:
+            self._made_good = max(self._made_good, missed)
+            self.token = token
+        return token
+
+    def write_missed(self) -> None:
+        """Distrust the cache, and renew it in a thread as soon as Redis answers.
+
+        This process renews before its next use of the cache; the thread is for other processes,
+        which may know nothing of the outage.
+        """
+        with self._lock:
+            self._missed += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_when_possible, daemon=True)
+                self._thread.start()
+
+    def _renew_when_possible(self) -> None:
+        while True:
+            with self._lock:
+                if self.trusted:
+                    self._thread = None
+                    return
+            if not self.renew():
+                time.sleep(RETRY_AFTER_FAILURE)
+
+
+def _cache() -> Any:
+    return caches[settings.SESSION_CACHE_ALIAS]
+
+
+class SessionStore(DatabaseSessionStore):
+    """Django's database sessions, read from Redis where it has them.
+
+    One round trip to Redis for each load and for each save, as with ``cached_db``.
+    """
+
+    generation: ClassVar[CacheGeneration] = CacheGeneration()
+
+    def load(self) -> dict[str, Any]:
+        """Return the session's data, from the cache if its entry is of the current generation."""
+        key = KEY_PREFIX + str(self.session_key)
+        entries: dict[str, Any] = {}
+        if self.generation.trusted:
+            entries = _cache().get_many([GENERATION_KEY, key])
+        token = self.generation.token = entries.get(GENERATION_KEY) or self.generation.renew()
+        written_in, data = entries.get(key, (None, None))
+        if token and written_in == token:
+            return dict(data)
+        row = self._get_session_from_db()  # type: ignore[attr-defined]
+        if row is None:
+            return {}
+        data = self.decode(row.session_data)
+        self._write_to_cache(data, self.get_expiry_age(expiry=row.expire_date))
+        return data
+
+    def save(self, must_create: bool = False) -> None:
+        """Save to PostgreSQL, then to the cache."""
+        super().save(must_create)
+        # Without a key, the parent calls create(), which comes back here.
+        data = self._get_session()  # type: ignore[attr-defined]
+        self._write_to_cache(data, self.get_expiry_age())
+
+    def delete(self, session_key: str | None = None) -> None:
+        """Delete from PostgreSQL, then from the cache."""
+        self._delete(session_key or self.session_key)
+
+    def flush(self) -> None:
+        """Delete the session; end all of its user's sessions if the cache missed that.
+
+        A process that knows nothing of the outage could otherwise go on accepting this one.
+        """
+        user_id, auth_hash = self.get(SESSION_KEY), self.get(HASH_SESSION_KEY, "")
+        cache_told = self._delete(self.session_key)
+        self.clear()
+        self._session_key = None
+        if user_id and not cache_told:
+            _end_sessions(user_id, auth_hash)
+
+    def _delete(self, session_key: str | None) -> bool:
+        """Return whether the cache was told of it."""
+        if session_key is None:
+            return True
+        super().delete(session_key)
+        # False says that there was no entry; None, that Redis did not answer.
+        if _cache().delete(KEY_PREFIX + session_key) is not None:
+            return True
+        self.generation.write_missed()
+        return False
+
+    def _write_to_cache(self, data: dict[str, Any], timeout: float) -> None:
+        token = self.generation.token or self.generation.renew()
+        entry = (token, data)
+        if not token or _cache().set(KEY_PREFIX + str(self.session_key), entry, timeout) is None:
+            self.generation.write_missed()
+
+    # Django's asynchronous versions of these know nothing of the cache.
+
+    async def aload(self) -> dict[str, Any]:
+        """Call ``load`` in a thread."""
+        return await sync_to_async(self.load)()
+
+    async def asave(self, must_create: bool = False) -> None:
+        """Call ``save`` in a thread."""
+        await sync_to_async(self.save)(must_create)
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        """Call ``delete`` in a thread."""
+        await sync_to_async(self.delete)(session_key)
+
+    async def aflush(self) -> None:
+        """Call ``flush`` in a thread."""
+        await sync_to_async(self.flush)()
+
+
+def _end_sessions(user_id: str, auth_hash: str) -> None:
+    """End all sessions of a user whom a session with this hash is signed in as.
+
+    A session that is refused already must not end others: an old cookie could then sign its user
+    out during every outage.
+    """
+    user = get_user_model().objects.filter(pk=user_id).first()
+    if user is None:
+        return
+    accepted = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
+    if any(constant_time_compare(auth_hash, each) for each in accepted):
+        user.end_sessions()
