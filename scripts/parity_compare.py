@@ -1,6 +1,6 @@
-"""Compare two targets' facts, read from stdin, and print the table; exit 1 on the unexpected.
+"""Compare the facts of the dev and ecs targets, and exit 1 on an unexplained difference.
 
-Two lines of JSON come in, dev's and ecs's, as scripts/parity_dump.py prints them.
+Reads the output of scripts/parity_dump.py in dev, then in ecs, from stdin.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ import textwrap
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-# Every difference there may be, with its reason: section, key (* and ? match, [ ] are plain).
-FACTS = "parity: "  # what parity_dump.py's line begins with
+FACTS = "parity: "  # the prefix of the line that parity_dump.py prints
 TOOLS = "dev tools, in the dev image only"
+# Every expected difference: section, name (* and ? are wildcards, brackets are literal) and reason.
 EXPECTED = (
-    ("system", "user", "dev writes to the mount as the host's user; a task's user is a number"),
+    ("system", "user", "dev writes to the mount as the host's user; a task has a fixed user"),
     ("packages", "* (only in dev)", TOOLS),
-    ("environment", "HOSTNAME", "each container has its own"),
-    ("environment", "HOME", "dev's user is the host's, and has no home in the image"),
-    ("environment", "TARGET", "what this compares"),
+    ("environment", "HOSTNAME", "differs for each container"),
+    ("environment", "HOME", "the host's user has no home in the dev image"),
+    ("environment", "TARGET", "the target itself"),
     ("environment", "DEBUG (only in dev)", "debug pages are for developers"),
     ("environment", "LOG_FORMAT (only in dev)", "text for people; JSON for log collectors"),
-    ("environment", "REPLICAS (only in ecs)", "how many make up-prodlike starts; dev has one"),
+    (
+        "environment",
+        "REPLICAS (only in ecs)",
+        "the number that make up-prodlike starts; dev has one",
+    ),
     ("environment", "SITE_URL (only in dev)", "runserver prints it"),
-    ("environment", "DJANGO_SUPERUSER_* (only in dev)", "the login that make up prints"),
+    ("environment", "DJANGO_SUPERUSER_* (only in dev)", "the sign-in that make up prints"),
     ("settings", "DEBUG", "debug pages are for developers"),
     ("settings", "DEV_TOOLS", TOOLS),
     ("settings", "INSTALLED_APPS[development] (only in dev)", "runserver and its reloader"),
@@ -39,20 +43,28 @@ EXPECTED = (
     (
         "settings",
         "MAILERS.default.BACKEND (only in dev)",
-        "dev prints mail; ecs has no server here",
+        "dev prints mail; the local ecs target has no mail server",
     ),
-    ("settings", "DATABASES.default.OPTIONS.application_name", "names the target and container"),
-    ("settings", "STORAGES.staticfiles.BACKEND", "files from the apps, or hashed ones at build"),
-    ("settings", "WHITENOISE_*", "files from the apps as they change, or the image's"),
+    ("settings", "DATABASES.default.OPTIONS.application_name", "contains the target and container"),
+    (
+        "settings",
+        "STORAGES.staticfiles.BACKEND",
+        "dev serves the apps' files; the ecs build hashes them",
+    ),
+    (
+        "settings",
+        "WHITENOISE_*",
+        "dev serves the apps' files as they change; ecs those of the image",
+    ),
     ("settings", "LOGGING.*", "text for people; JSON for log collectors"),
     ("urls", "/__reload__/* (only in dev)", TOOLS),
     ("urls", "/^__debug__/* (only in dev)", TOOLS),
-    ("http", "command", "reload for developers; processes managed in ecs, the same server in both"),
+    ("http", "command", "dev reloads; ecs manages processes; the same server runs in both"),
 )
 
 
 class Difference(NamedTuple):
-    """One fact that is not the same, and why that is right; no reason: it is not."""
+    """A fact that differs. Without a reason, the difference is unexpected."""
 
     key: str
     dev: str | None
@@ -61,14 +73,14 @@ class Difference(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The key with the side that alone has it."""
+        """The key, and the only target that has it."""
         if self.ecs is None:
             return f"{self.key} (only in dev)"
         return f"{self.key} (only in ecs)" if self.dev is None else self.key
 
 
 def reason(section: str, name: str) -> str:
-    """Return why a difference is expected, or nothing."""
+    """Return why a difference is expected, or an empty string."""
     for where, pattern, why in EXPECTED:
         plain = pattern.replace("[", "[[]")
         if where == section and fnmatchcase(name, plain):
@@ -77,29 +89,29 @@ def reason(section: str, name: str) -> str:
 
 
 def compare(section: str, dev: dict[str, str], ecs: dict[str, str]) -> list[Difference]:
-    """Return all differences of a section, by key."""
+    """Return the differences of a section, sorted by key."""
     found = []
     for key in dev.keys() & ecs.keys():
         if key.endswith(" in order"):
-            # Each element that only one has is a difference of its own.
+            # An element that only one target has is a difference of its own.
             dev[key], ecs[key] = common(dev[key], ecs[key]), common(ecs[key], dev[key])
     for key in sorted(dev.keys() | ecs.keys()):
         if dev.get(key) != ecs.get(key):
             bare = Difference(key, dev.get(key), ecs.get(key), "")
             found.append(bare._replace(reason=reason(section, bare.name)))
-        elif dev[key] == "pending" or dev[key].startswith("not reachable"):
-            # The same in both, and wrong in both.
+        elif dev[key].startswith("not reachable"):
+            # Equal, but a problem.
             found.append(Difference(key, dev[key], ecs[key], ""))
     return found
 
 
 def common(these: str, those: str) -> str:
-    """Return these words in their order, without what the others lack."""
+    """Return the first text's words that are in the second one too, in their order."""
     return " ".join(word for word in these.split() if word in those.split())
 
 
 def lines(differences: list[Difference]) -> list[str]:
-    """Return the differences for people: those of one reason in one paragraph."""
+    """Format differences, with a paragraph for each reason."""
     paragraphs: dict[tuple[str, str], list[str]] = {}
     shown = []
     for one in differences:
@@ -117,20 +129,19 @@ def lines(differences: list[Difference]) -> list[str]:
 
 
 def brief(one: Difference) -> bool:
-    """Tell whether both values fit into a line."""
+    """Return whether both values fit on one line."""
     return len(f"{one.dev}{one.ecs}") < 60
 
 
 def short(value: str | None) -> str:
-    """Return a value as the table shows it."""
+    """Shorten a value for the table."""
     if value is None:
-        return "has none"
+        return "is missing"
     return value if len(value) < 60 else f"{value[:57]}…"
 
 
 def main() -> int:
-    """Print the table and return the exit status."""
-    # Between the facts may stand what the targets log.
+    # The targets may log lines too.
     found = [line.removeprefix(FACTS) for line in sys.stdin if line.startswith(FACTS)]
     dev, ecs = (json.loads(line) for line in found)
     unexpected = 0
@@ -148,11 +159,10 @@ def main() -> int:
             print(line)
         unexpected += sum(not one.reason for one in differences)
     if unexpected:
-        print(
-            f"\n{unexpected} unexpected: mend it, or give the reason in scripts/parity_compare.py."
-        )
+        print(f"\nUnexpected differences: {unexpected}.")
+        print("Remove each, or add its reason to EXPECTED in scripts/parity_compare.py.")
         return 1
-    print("\nNothing unexpected.")
+    print("\nNo unexpected differences.")
     return 0
 
 

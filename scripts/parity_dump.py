@@ -1,7 +1,7 @@
-"""Print what one target is, as JSON without secrets; scripts/parity runs it inside each target.
+"""Print the facts of one target as JSON, without secrets. scripts/parity runs it in each target.
 
-parity_dump COMMAND…: the command that the target's image runs. Every fact is one text under a
-section and a key, so that two of them compare without knowing what they mean.
+The arguments are the command that the target's image runs. Every fact is a string under a section
+and a key, so that parity_compare.py can compare facts without knowing their meaning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.management import load_command_class
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
 from django.urls import get_resolver
 from django.views.debug import SafeExceptionReporterFilter
 from gunicorn.util import load_class
@@ -34,9 +34,9 @@ SECRETS = {name for name, entry in CONTRACT.items() if entry.secret}
 
 
 def mask(text: str) -> str:
-    """Return the text without the value of any secret variable.
+    """Replace the values of secret variables by their names.
 
-    A value below 8 characters is the word of an example, and part of other words.
+    Values under eight characters are skipped: they are likely to be parts of other words.
     """
     for name in SECRETS:
         value = os.environ.get(name, "")
@@ -46,7 +46,7 @@ def mask(text: str) -> str:
 
 
 def flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yield a setting leaf by leaf: keys of mappings, elements of lists."""
+    """Yield each leaf of a setting: the keys of mappings and the elements of lists."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from flat(f"{path}.{key}", part)
@@ -56,14 +56,14 @@ def flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
     elif callable(value) and hasattr(value, "__qualname__"):
         yield path, f"{value.__module__}.{value.__qualname__}"
     else:
-        # An object's repr may end with its address, which is different in each process.
+        # A repr may contain the object's address, which differs between processes.
         yield path, repr(value).partition(" object at 0x")[0].partition(" at 0x")[0]
 
 
 def all_settings() -> dict[str, str]:
-    """Return all settings, secrets masked by Django's own rule and by the contract."""
+    """Return all settings, with secrets masked by Django's rules and by the contract."""
     safe = SafeExceptionReporterFilter().get_safe_settings()
-    # Compared variable by variable already.
+    # The section "environment" compares these.
     del safe["ENV"]
     found = {}
     for name, value in safe.items():
@@ -74,7 +74,7 @@ def all_settings() -> dict[str, str]:
 
 
 def urls(patterns: list[Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every route with the view it leads to."""
+    """Yield every route and its view."""
     for pattern in patterns:
         route = f"{before}{pattern.pattern}"
         if hasattr(pattern, "url_patterns"):
@@ -84,7 +84,7 @@ def urls(patterns: list[Any], before: str = "") -> Iterator[tuple[str, str]]:
 
 
 def services() -> dict[str, str]:
-    """Return the versions of the backing services, and what is wrong where there is none."""
+    """Return the versions of the backing services, or the error of one that is unreachable."""
     found = {}
     try:
         with connection.cursor() as cursor:
@@ -101,17 +101,12 @@ def services() -> dict[str, str]:
 
 
 def migrations() -> dict[str, str]:
-    """Return each migration that the target holds, and whether the database has it."""
-    executor = MigrationExecutor(connection)
-    applied = executor.loader.applied_migrations
-    return {
-        ".".join(key): "applied" if key in applied else "pending"
-        for key in executor.loader.disk_migrations or {}
-    }
+    """Return the migrations that the target contains, whether or not they are applied."""
+    return {".".join(key): "present" for key in MigrationLoader(None).disk_migrations or {}}
 
 
 def http(command: list[str]) -> dict[str, str]:
-    """Return how the command that the image runs speaks HTTP."""
+    """Return the HTTP server and interface of the image's command."""
     found = {"command": " ".join(command), "PORT": str(settings.ENV.PORT)}
     if "runserver" in command:
         runserver: Any = load_command_class("development", "runserver")
@@ -131,11 +126,10 @@ def http(command: list[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Print all sections."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
     print(
-        # For parity_compare.py, among what the target logs.
+        # The prefix tells parity_compare.py this line from log lines.
         "parity: "
         + json.dumps(
             {

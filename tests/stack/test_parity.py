@@ -1,6 +1,6 @@
-"""make parity, on a project of its own: agreement, and a drift of each kind.
+"""make parity in a project of its own, without and with differences between the targets.
 
-The tests run in their order: each goes on where the last one ended.
+The tests run in order: each starts where the previous one ended.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from scripts.stack.engine import PROJECT as STACK
 from scripts.stack.engine import ROOT
 
 PROJECT = f"{STACK}-parity"
-# The engine chooses the ports.
+# Port 0: the engine chooses the ports.
 ENVIRONMENT = environment(PROJECT, 0)
 SITE_PACKAGES = "/opt/venv/lib/python3*/site-packages"
-# A drift of each kind, in the image alone: quicker than in a copy of the project.
+# A difference of each kind. Changing the image is quicker than changing a copy of the project.
 DRIFT = rf"""
 FROM {PROJECT}-ecs
 USER root
@@ -40,7 +40,7 @@ USER 10001:10001
 
 
 def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command in the repository; its output is shown when the test fails."""
+    """Run a command in the repository. pytest shows its output when the test fails."""
     done = subprocess.run(
         command, cwd=ROOT, env=ENVIRONMENT, input=stdin, capture_output=True, text=True
     )
@@ -50,38 +50,30 @@ def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def project() -> Iterator[None]:
-    """Delete all that was started."""
+    """Delete the project and its images afterwards."""
     yield
     assert run("make", "reset", "FORCE=1").returncode == 0
     run("docker", "rmi", "--force", f"{PROJECT}-dev", f"{PROJECT}-ecs")
 
 
-def test_pending_migrations_are_named() -> None:
-    done = run("make", "parity")
-
-    assert done.returncode != 0
-    assert "UNEXPECTED  accounts.0001_initial: dev pending, ecs pending" in done.stdout
-
-
-def test_the_targets_agree() -> None:
-    assert run("make", "migrate").returncode == 0
-
+def test_parity_as_first_verb_finds_no_unexpected_difference() -> None:
+    """Nothing is built, running or migrated before."""
     done = run("make", "parity")
 
     assert done.returncode == 0
-    assert "Nothing unexpected." in done.stdout
+    assert "No unexpected differences." in done.stdout
     assert "UNEXPECTED" not in done.stdout
-    # Both facts and expected differences, with their reasons.
+    # Facts, expected differences and reasons.
     for text in ("Python 3.", "Debian", "PostgreSQL 18", "ASGI", "only in dev: ", "debug pages"):
         assert text in done.stdout
-    # No secret of the local services or of env/secrets.env.
+    # No secret of env/secrets.env or of the local services.
     for line in (ROOT / "env" / "secrets.env").read_text().splitlines():
         name, _, value = line.partition("=")
         assert not value or name.startswith("#") or value not in done.stdout
     assert "methodhub-local" not in done.stdout
 
 
-def test_a_service_that_is_away_is_named() -> None:
+def test_unreachable_service_is_reported() -> None:
     run("docker", "stop", "--timeout", "1", f"{PROJECT}-redis-1")
 
     done = run("sh", "scripts/parity")
@@ -92,20 +84,20 @@ def test_a_service_that_is_away_is_named() -> None:
     run("docker", "start", f"{PROJECT}-redis-1")
 
 
-def test_a_drift_of_each_kind_is_named() -> None:
+def test_each_kind_of_difference_is_reported() -> None:
     assert run("docker", "build", "--tag", f"{PROJECT}-ecs", "-", stdin=DRIFT).returncode == 0
 
     done = run("sh", "scripts/parity")
 
     assert done.returncode != 0
-    named = {
+    reported = {
         line.split("UNEXPECTED  ")[1].split(": dev ")[0]
         for line in done.stdout.splitlines()
         if "UNEXPECTED  " in line
     }
-    strays = {name for name in named if name.startswith("/stray/")}
+    strays = {name for name in reported if name.startswith("/stray/")}
     assert strays
-    assert named - strays == {
+    assert reported - strays == {
         "OS",
         "stray (only in ecs)",
         "whitenoise",
