@@ -15,10 +15,9 @@ from django.conf import settings  # noqa: E402
 from backends.database import threads  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
 from serving.access_log import AccessLog  # noqa: E402
-from serving.asgi_handler import Handler  # noqa: E402
-from serving.disconnects import Disconnects  # noqa: E402
+from serving.asgi_handler import ThreadPoolASGIHandler  # noqa: E402
 from serving.request_body import RequestBodyLimit  # noqa: E402
 
-_django = cast("ASGI3Application", Handler(threads(settings.ENV)))
+_django = cast("ASGI3Application", ThreadPoolASGIHandler(threads(settings.ENV)))
 _limited = RequestBodyLimit(_django, settings.ENV.WORKERS)
-application = Probes(AccessLog(Disconnects(_limited), settings.ENV.TRUSTED_PROXY_COUNT))
+application = Probes(AccessLog(_limited, settings.ENV.TRUSTED_PROXY_COUNT))

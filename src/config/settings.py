@@ -35,6 +35,9 @@ REQUEST_BODY_MAX_BYTES = 10 * 2**20
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 WSGI_APPLICATION = "config.wsgi.application"
+# Paths, as ("/events/",), whose asynchronous views wait for long before they respond. Views below
+# them run in Django's own ASGI handler instead of the thread pool (serving.asgi_handler).
+ASYNC_PATH_PREFIXES: tuple[str, ...] = ()
 
 # The dev tools are in the dev image only, and stay off without DEBUG.
 DEV_TOOLS = DEBUG and find_spec("debug_toolbar") is not None

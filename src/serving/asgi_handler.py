@@ -1,113 +1,161 @@
-"""Django's ASGI handler near the speed of WSGI, for all but asynchronous views.
+"""An ASGI handler that runs whole requests in a thread pool, nearly as fast as WSGI.
 
-Django's own runs each synchronous middleware and view as an errand to a thread, which it starts for
-the request alone: some ten errands for a page. Here a synchronous view has one errand for the whole
-request, from its first signal to its last, to a thread that is kept, as under a WSGI server. An
-asynchronous view is left to Django's own handler, where it holds no thread while it waits.
+Django's own ASGI handler hops to a thread for every synchronous middleware and for the view: about
+ten times for a page. This handler hops once. A thread of the pool runs the whole request, from
+request_started to the response, as a thread of a WSGI server does. A stream is then sent from the
+event loop, so an open stream holds no thread of the pool.
 
-The choice is one of speed alone: where a middleware sends a request elsewhere than the URLconf
-says, Django's adapters let either chain run the view. Each chain has middleware instances of its
-own. Of a view that is no stream, request_finished is sent before the response: its connection is
-back in the pool however slowly a client reads.
+Asynchronous views work too, but hold their thread until they return a response. Paths that start
+with an entry of settings.ASYNC_PATH_PREFIXES go to Django's own ASGI handler, where a view that
+awaits holds no thread. Either way Django alone resolves the URL and calls the view.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from inspect import iscoroutinefunction
 from itertools import chain
 from typing import IO, Any, cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import FileResponse
-from django.urls import Resolver404, ResolverMatch, resolve, set_script_prefix
+from django.urls import set_script_prefix
 
-# Bytes of a file that are read at once; a file that is no larger is sent from memory.
+from serving.request_thread import RequestThread
+from serving.unavailability import unavailable_response
+
+logger = logging.getLogger(__name__)
+
+# Bytes of a file to read at once. A file up to this size is sent from memory.
 FILE_BLOCK = 2**19
-# Where in the scope the choice of the chain leaves what it found; ASGI allows own names.
-FOUND = "methodhub.found"
+# Requests that may wait for a thread, for each thread. With the default pool that is 96 for a
+# worker, a burst that it works off in about a second. More would wait longer than people do.
+QUEUED_PER_THREAD = 2
 
 
-def find(scope: Any) -> ResolverMatch | None:
-    """Return what the URLconf makes of a request's path, and note it; None if it leads nowhere."""
-    path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
-    try:
-        found = resolve(path)
-    except Resolver404:
-        found = None
-    scope[FOUND] = path, found
-    return found
-
-
-class Handler(ASGIHandler):
-    """The ASGI handler of synchronous views; what is asynchronous it passes on."""
+class ThreadPoolASGIHandler(ASGIHandler):
+    """Django's ASGI handler, with the synchronous middleware chain in a pool of ``threads``."""
 
     chunk_size = FILE_BLOCK
 
     def __init__(self, threads: int) -> None:
-        """Load both chains of middleware; run so many synchronous views at once, at most."""
         BaseHandler.__init__(self)
         self.load_middleware(is_async=False)
-        self.asynchronous = ASGIHandler()
+        self.async_prefixes = tuple(settings.ASYNC_PATH_PREFIXES)
+        # A second middleware chain, so only where it is needed.
+        self.async_handler = ASGIHandler() if self.async_prefixes else None
         executor = ThreadPoolExecutor(threads, "view")
         self.respond = sync_to_async(self._respond, thread_sensitive=False, executor=executor)
+        self.free_threads = asyncio.Semaphore(threads)
+        self.max_queued = QUEUED_PER_THREAD * threads
+        self.queued = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request, with a thread for the synchronous calls of asynchronous code."""
+        thread = RequestThread()
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await super().__call__(scope, receive, send)
+        finally:
+            # Calls that are still queued run first.
+            thread.shutdown(wait=False)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request, in the thread-sensitive context that ASGIHandler made."""
-        found = find(scope)
-        if found and iscoroutinefunction(found.func):
-            await self.asynchronous.handle(scope, receive, send)
+        """Choose the middleware chain, and answer the request."""
+        path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
+        if self.async_handler and path.startswith(self.async_prefixes):
+            await self.async_handler.handle(scope, receive, send)
             return
         try:
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        response = await self.respond(scope, body)
+        if self.free_threads.locked() and self.queued >= self.max_queued:
+            await self._refuse(scope, body, send)
+            return
+        if not await self._acquire_thread(receive):
+            body.close()
+            return
+        try:
+            response, transactions = await self.respond(scope, body)
+        finally:
+            self.free_threads.release()
         if response.closed:
             await self.send_response(response, send)
         else:
-            await self._send_stream(response, receive, send)
+            await self._send_stream(response, transactions, receive, send)
 
-    def _respond(self, scope: Any, body: IO[bytes]) -> Any:
-        """Return the response: closed, and still to be sent, or open if it is a stream."""
+    async def _acquire_thread(self, receive: Any) -> bool:
+        """Wait for a free thread; return False, without one, if the client disconnects first."""
+        if not self.free_threads.locked():
+            return await self.free_threads.acquire()
+        acquired = False
+        self.queued += 1
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                listening = tasks.create_task(self.listen_for_disconnect(receive))
+                acquired = await self.free_threads.acquire()
+                listening.cancel()
+        except* RequestAborted:
+            if acquired:
+                self.free_threads.release()
+            acquired = False
+        finally:
+            self.queued -= 1
+        return acquired
+
+    async def _refuse(self, scope: Any, body: IO[bytes], send: Any) -> None:
+        """Answer 503 because too many requests wait for a thread."""
+        logger.warning("All threads are busy and %d requests wait: answering 503", self.queued)
+        request, bad_request = self.create_request(scope, body)
+        response: Any = unavailable_response(request) if request else bad_request
+        body.close()
+        await self.send_response(response, send)
+
+    def _respond(self, scope: Any, body: IO[bytes]) -> tuple[Any, list[BaseDatabaseWrapper]]:
+        """Return the response, still to be sent, and the connections that a stream has in use.
+
+        The response is closed already unless it is a stream.
+        """
         try:
             set_script_prefix(get_script_prefix(scope))
             signals.request_started.send(sender=type(self), scope=scope)
-            request, refusal = self.create_request(scope, body)
-            response: Any = self.get_response(request) if request else refusal
+            request, bad_request = self.create_request(scope, body)
+            response: Any = self.get_response(request) if request else bad_request
             if request:
                 response._handler_class = type(self)
             else:
                 body.close()
-            if not response.streaming or _in_memory(response):
+            if not response.streaming or _read_small_file(response):
+                # Sends request_finished before the response: however slowly the client reads, the
+                # connection is back in the pool.
                 response.close()
-            return response
+                return response, []
+            return response, _detach_transactions()
         except BaseException:
             body.close()
             raise
         finally:
-            # A stream goes on in a thread of its own, and this one turns to another request.
+            # A stream goes on in another thread, and this thread serves another request.
             close_old_connections()
 
-    def resolve_request(self, request: Any) -> ResolverMatch:
-        """Take what was found at first, unless a middleware wants another URLconf or path."""
-        path, found = request.scope[FOUND]
-        if not found or hasattr(request, "urlconf") or request.path_info != path:
-            return super().resolve_request(request)
-        request.resolver_match = found
-        return cast("ResolverMatch", found)
-
-    async def _send_stream(self, response: Any, receive: Any, send: Any) -> None:
-        """Send a stream as it is made, until its client goes; close it."""
+    async def _send_stream(
+        self, response: Any, transactions: list[BaseDatabaseWrapper], receive: Any, send: Any
+    ) -> None:
+        """Send a stream part by part until it ends or the client disconnects; close it."""
+        if transactions:
+            await sync_to_async(_attach)(transactions)
         if not response.is_async:
-            response.streaming_content = _in_its_thread(response.streaming_content)
+            response.streaming_content = _in_request_thread(response.streaming_content)
         try:
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -122,8 +170,8 @@ class Handler(ASGIHandler):
             await sync_to_async(response.close)()
 
 
-def _in_memory(response: Any) -> bool:
-    """Read a file's first block; return whether that was all."""
+def _read_small_file(response: Any) -> bool:
+    """Read a file's first block; return whether that was the whole file."""
     if not isinstance(response, FileResponse) or response.is_async:
         return False
     response.block_size = FILE_BLOCK
@@ -135,17 +183,35 @@ def _in_memory(response: Any) -> bool:
         if size >= FILE_BLOCK:
             response.streaming_content = chain(start, parts)
             return False
-    response.streaming_content = _at_once(start)
+    response.streaming_content = _iterate_async(start)
     return True
 
 
-async def _at_once(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def _iterate_async(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
 
 
-async def _in_its_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the parts of a synchronous stream, all made in the request's own thread."""
-    following = sync_to_async(lambda: next(parts, None))
-    while (part := await following()) is not None:
+def _detach_transactions() -> list[BaseDatabaseWrapper]:
+    """Take from this thread, and return, the connections inside a transaction.
+
+    An iterator that the view has begun to read may have entered ``atomic``. Its transaction must
+    go on in the thread that reads the rest, and must not meet the next request of this thread.
+    """
+    detached = [each for each in connections.all(initialized_only=True) if each.in_atomic_block]
+    for connection in detached:
+        connection.inc_thread_sharing()
+        del connections[connection.alias]
+    return detached
+
+
+def _attach(detached: list[BaseDatabaseWrapper]) -> None:
+    for connection in detached:
+        connections[connection.alias] = connection
+
+
+async def _in_request_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the parts of a synchronous stream, each made in the request's own thread."""
+    next_part = sync_to_async(lambda: next(parts, None))
+    while (part := await next_part()) is not None:
         yield part

@@ -22,6 +22,11 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
     """
     if not is_unavailability(sys.exception()):
         return django_server_error(request)
+    return unavailable_response(request)
+
+
+def unavailable_response(request: HttpRequest) -> HttpResponse:
+    """Return the 503 page, or JSON where the client prefers it."""
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse({"error": TITLE}, status=503, headers=headers)

@@ -1,22 +1,26 @@
-"""Requests through this project's ASGI handler go as through Django's own, whatever the view is."""
+"""Requests through this project's ASGI handler end as through Django's own."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import sync_to_async
+from asgiref.typing import ASGI3Application
+from django.conf.urls.i18n import i18n_patterns
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.files.uploadedfile import UploadedFile
 from django.core.handlers.asgi import ASGIHandler
 from django.core.signals import got_request_exception, request_finished, request_started
-from django.db import connection
+from django.db import DataError, connection, transaction
 from django.http import (
     FileResponse,
     Http404,
@@ -27,29 +31,30 @@ from django.http import (
 from django.http.response import HttpResponseBase
 from django.template import engines
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, register_converter
 from django.utils.decorators import async_only_middleware, sync_only_middleware
 from django.utils.deprecation import MiddlewareMixin
 from pytest_django import Settings
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from accounts.models import User
-from serving.asgi_handler import FILE_BLOCK, Handler
+from serving.access_log import AccessLog
+from serving.asgi_handler import FILE_BLOCK, QUEUED_PER_THREAD, ThreadPoolASGIHandler
 
 THREADS = 3
+# As many requests as the handler accepts at once.
+CROWD = THREADS * (1 + QUEUED_PER_THREAD)
 
 # -- a site ---------------------------------------------------------------------------------------
 
 
 def trail(request: HttpRequest) -> list[str]:
-    """Return the list of who has seen the request."""
+    """Return the names of the hooks that have seen the request."""
     return request.__dict__.setdefault("trail", [])  # type: ignore[no-any-return]
 
 
 @sync_only_middleware
 def synchronous(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
-    """Leave a trace on the way in and out."""
-
     def middleware(request: HttpRequest) -> HttpResponse:
         trail(request).append("synchronous")
         response = get_response(request)
@@ -61,8 +66,6 @@ def synchronous(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
 
 @async_only_middleware
 def asynchronous(get_response: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> Any:
-    """Leave a trace."""
-
     async def middleware(request: HttpRequest) -> HttpResponse:
         trail(request).append("asynchronous")
         return await get_response(request)
@@ -71,79 +74,83 @@ def asynchronous(get_response: Callable[[HttpRequest], Awaitable[HttpResponse]])
 
 
 class Hooks(MiddlewareMixin):
-    """Middleware for both chains: leave a trace in every hook, and mend a LookupError."""
+    """Middleware with every hook; answers a LookupError of a view with 418."""
 
     def process_request(self, request: HttpRequest) -> None:
-        """Leave a trace."""
         trail(request).append("both")
 
     def process_view(self, request: HttpRequest, *_view: object) -> None:
-        """Leave a trace."""
         trail(request).append("view")
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Leave a trace, and maybe mend it."""
         trail(request).append(type(error).__name__)
         return HttpResponse("mended", status=418) if isinstance(error, LookupError) else None
 
     def process_template_response(
         self, request: HttpRequest, response: TemplateResponse
     ) -> TemplateResponse:
-        """Leave a trace."""
         trail(request).append("template")
         return response
 
 
 @sync_only_middleware
-def elsewhere(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
-    """Send /moved/ to other addresses than the project's."""
+def switch_urlconf(get_response: Callable[[HttpRequest], HttpResponse]) -> Any:
+    """Give /moved/ another URLconf."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if request.path == "/moved/":
-            request.urlconf = Elsewhere  # type: ignore[assignment]
+            request.urlconf = OtherURLconf  # type: ignore[assignment]
         return get_response(request)
 
     return middleware
 
 
-def raised(request: HttpRequest) -> HttpResponse:
-    """Raise what the query names."""
+def raising(request: HttpRequest) -> HttpResponse:
+    """Raise the exception that the query names."""
     errors = (Http404, PermissionDenied, SuspiciousOperation, KeyError, ValueError)
     raise {error.__name__: error for error in errors}[request.GET["error"]]
 
 
-def templated(request: HttpRequest) -> TemplateResponse:
-    """Leave the rendering to Django."""
+def template(request: HttpRequest) -> TemplateResponse:
     return TemplateResponse(request, engines["django"].from_string("rendered"))
 
 
-def uploaded(request: HttpRequest) -> HttpResponse:
-    """Tell what came."""
+def upload(request: HttpRequest) -> HttpResponse:
+    """Return a field, and the digest of a file."""
     file = request.FILES["file"]
     assert isinstance(file, UploadedFile)
     digest = hashlib.sha256(b"".join(file.chunks())).hexdigest()
     return HttpResponse(f"{request.POST['word']} {type(file).__name__} {digest}")
 
 
-def counted(_request: HttpRequest) -> HttpResponse:
-    """Ask the database."""
+def query(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(User.objects.count()))
 
 
-def told(_request: HttpRequest) -> HttpResponse:
-    """Tell what the context holds, and who runs this."""
+def failed_transaction(_request: HttpRequest) -> HttpResponse:
+    """Stay in a failed transaction until the gate opens."""
+    with suppress(DataError), transaction.atomic():
+        try:
+            connection.cursor().execute("SELECT 1 / 0")
+        finally:
+            started.append("failed")
+            assert gate.end_transaction.wait(timeout=10)
+    return HttpResponse("rolled back")
+
+
+def context(_request: HttpRequest) -> HttpResponse:
+    """Return a context variable and the name of the thread."""
     return HttpResponse(f"{get_contextvars().get('word')} {threading.current_thread().name}")
 
 
 def cookies(_request: HttpRequest) -> HttpResponse:
-    """Set two."""
     response = HttpResponse("x" * (FILE_BLOCK + 1), status=201)
     response.set_cookie("a", "1")
     response.set_cookie("b", "2")
     return response
 
 
-def asynchronously(view: Callable[[HttpRequest], HttpResponseBase]) -> Any:
+def as_async(view: Callable[[HttpRequest], HttpResponseBase]) -> Any:
     """Return the same view as an asynchronous one."""
 
     async def wrapped(request: HttpRequest) -> HttpResponseBase:
@@ -152,41 +159,37 @@ def asynchronously(view: Callable[[HttpRequest], HttpResponseBase]) -> Any:
     return wrapped
 
 
-async def loop_told(_request: HttpRequest) -> HttpResponse:
-    """Tell which loop runs this."""
+async def event_loop(_request: HttpRequest) -> HttpResponse:
+    """Return the identity of the event loop that runs this view."""
     return HttpResponse(str(id(asyncio.get_running_loop())))
 
 
-class Elsewhere:
-    """Other addresses."""
-
-    urlpatterns = (path("moved/", loop_told),)
+class OtherURLconf:
+    urlpatterns = (path("moved/", event_loop),)
 
 
 class Gate:
-    """A stream of three parts, which makes each after the first only when it may."""
+    """A stream of three parts. It makes the second and the third when it is told to."""
 
     def __init__(self) -> None:
-        """Let nothing through."""
-        self.may = threading.Semaphore(0)
+        self.next_part = threading.Semaphore(0)
+        self.end_transaction = threading.Event()
         self.closed = threading.Event()
 
     def parts(self) -> Iterator[bytes]:
-        """Make them, each with a query."""
         try:
             for number in range(3):
                 if number:
-                    assert self.may.acquire(timeout=20)
+                    assert self.next_part.acquire(timeout=10)
                 yield f"{number}{User.objects.count()}".encode()
         finally:
             self.closed.set()
 
     async def parts_async(self) -> AsyncIterator[bytes]:
-        """Make them asynchronously."""
         parts = self.parts()
-        following = sync_to_async(lambda: next(parts, None))
+        next_part = sync_to_async(lambda: next(parts, None))
         try:
-            while part := await following():
+            while part := await next_part():
                 yield part
         finally:
             self.closed.set()
@@ -195,40 +198,116 @@ class Gate:
 gate = Gate()
 
 
-def streamed(_request: HttpRequest) -> StreamingHttpResponse:
-    """Stream from a synchronous iterator."""
+def stream(_request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(gate.parts())
 
 
-def streamed_async(_request: HttpRequest) -> StreamingHttpResponse:
-    """Stream from an asynchronous iterator, having asked the database."""
+def async_stream(_request: HttpRequest) -> StreamingHttpResponse:
+    """Stream from an asynchronous iterator, after a query."""
     assert User.objects.count() == 0
     return StreamingHttpResponse(gate.parts_async())
 
 
+def begun_stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Stream users, of whom the view has read the first already."""
+
+    def emails() -> Iterator[str]:
+        for user in User.objects.order_by("email").iterator(chunk_size=1):
+            yield f"{user.email} "
+
+    def emails_in_transaction() -> Iterator[str]:
+        with transaction.atomic():
+            yield from emails()
+            User.objects.create(email="written@example.com")
+
+    users = emails_in_transaction() if "transaction" in request.GET else emails()
+    first = next(users)
+
+    def parts() -> Iterator[str]:
+        yield first
+        assert gate.next_part.acquire(timeout=10)
+        yield from users
+
+    return StreamingHttpResponse(parts())
+
+
+async def open_stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Query as request.auser() does, and stream one event, then nothing more."""
+    await User.objects.acount()
+
+    async def events() -> AsyncIterator[str]:
+        yield f"{await User.objects.acount()}"
+        await asyncio.sleep(60)
+
+    return StreamingHttpResponse(events())
+
+
+def wait(_request: HttpRequest) -> HttpResponse:
+    """Hold the thread until the gate opens."""
+    started.append(threading.current_thread().name)
+    assert gate.next_part.acquire(timeout=10)
+    return HttpResponse("waited")
+
+
+started: list[str] = []
+
+
 def file(request: HttpRequest) -> FileResponse:
-    """Send a file."""
     return FileResponse(Path(request.GET["path"]).open("rb"))
 
 
+class BrokenConverter:
+    """A path converter with a mistake: other errors than ValueError do not mean "no match"."""
+
+    regex = "[a-z]+"
+
+    def to_python(self, value: str) -> str:
+        raise RuntimeError("broken converter")
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(BrokenConverter, "broken")
+
+
 VIEWS: tuple[Callable[[HttpRequest], HttpResponseBase], ...] = (
-    *(raised, templated, uploaded, counted, told, cookies),
-    *(streamed, streamed_async, file),
+    *(raising, template, upload, query, context, cookies),
+    *(stream, async_stream, file),
 )
 urlpatterns = [
     *(path(f"sync/{view.__name__}/", view) for view in VIEWS),
-    *(path(f"async/{view.__name__}/", asynchronously(view)) for view in VIEWS),
-    path("loop/", loop_told),
+    *(path(f"async/{view.__name__}/", as_async(view)) for view in VIEWS),
+    path("event_loop/", event_loop),
+    path("begun_stream/", begun_stream),
+    path("failed_transaction/", failed_transaction),
+    path("open_stream/", open_stream),
+    path("wait/", wait),
+    path("convert/<broken:word>/", query),
 ]
+
+
+def page(_request: HttpRequest, slug: str = "about") -> HttpResponse:
+    return HttpResponse(slug)
+
+
+class LocalizedURLconf:
+    """A page below /de/, and a catch-all for the default language, which has no prefix."""
+
+    urlpatterns = (
+        *i18n_patterns(path("about/", page), prefix_default_language=False),
+        path("<path:slug>", page),
+    )
+
 
 # -- a client -------------------------------------------------------------------------------------
 
 
-class Visit:
-    """One request, driven by hand."""
+class Exchange:
+    """One request and its response, as an ASGI server passes them."""
 
     def __init__(self, address: str, body: Sequence[bytes] = (), **headers: str) -> None:
-        """GET, or POST a body in the given pieces."""
+        """GET ``address``, or POST a body in the given pieces."""
         self.pieces = list(body) or [b""]
         self.scope = {
             "type": "http",
@@ -244,18 +323,16 @@ class Visit:
         self.headers: list[tuple[str, str]] = []
         self.parts: list[bytes] = []
         self.on_part: Callable[[], object] = lambda: None
-        self.gone = asyncio.Event()
+        self.disconnected = asyncio.Event()
 
     async def receive(self) -> dict[str, Any]:
-        """Give the body, then wait for the client to go."""
         if not self.pieces:
-            await self.gone.wait()
+            await self.disconnected.wait()
             return {"type": "http.disconnect"}
         piece = self.pieces.pop(0)
         return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
 
     async def send(self, event: dict[str, Any]) -> None:
-        """Take what is sent."""
         if event["type"] == "http.response.start":
             self.status = event["status"]
             self.headers = [(name.decode(), value.decode()) for name, value in event["headers"]]
@@ -263,58 +340,68 @@ class Visit:
             self.parts.append(event["body"])
             self.on_part()
 
-    async def __call__(self, handler: ASGIHandler) -> Visit:
-        """Ask, and return when the handler is done."""
+    async def __call__(self, handler: Any) -> Exchange:
+        """Send the request; return when the handler is done with it."""
         async with asyncio.timeout(30):
-            await handler(self.scope, self.receive, self.send)  # type: ignore[arg-type]
+            await handler(self.scope, self.receive, self.send)
         return self
 
     @property
     def text(self) -> str:
-        """The whole body."""
         return b"".join(self.parts).decode()
 
 
-def ask(handler: ASGIHandler, address: str, body: Sequence[bytes] = (), **headers: str) -> Visit:
-    """Send one request to the handler."""
+def request(
+    handler: ASGIHandler, address: str, body: Sequence[bytes] = (), **headers: str
+) -> Exchange:
+    """Send one request to the handler; return the exchange."""
 
-    async def visit() -> Visit:
-        return await Visit(address, body, **headers)(handler)
+    async def exchange() -> Exchange:
+        return await Exchange(address, body, **headers)(handler)
 
-    return asyncio.run(visit())
+    return asyncio.run(exchange())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when the condition is true; fail after ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 def site(settings: Settings) -> None:
-    """The addresses above, and middleware of each kind."""
+    """The URLs above, and middleware of each kind."""
     global gate
     gate = Gate()
+    started.clear()
     settings.ROOT_URLCONF = __name__
-    names = ("synchronous", "elsewhere", "asynchronous", "Hooks")
+    names = ("synchronous", "switch_urlconf", "asynchronous", "Hooks")
     settings.MIDDLEWARE = [f"{__name__}.{name}" for name in names]
 
 
 @pytest.fixture(params=["Django's own", "this project's"])
 def handler(request: pytest.FixtureRequest, site: None) -> ASGIHandler:
-    """Django's handler, which says what is right, and ours."""
-    return ASGIHandler() if request.param == "Django's own" else Handler(THREADS)
+    """Django's handler, which shows what is right, and ours."""
+    if request.param == "Django's own":
+        return ASGIHandler()
+    return ThreadPoolASGIHandler(THREADS)
 
 
 @pytest.fixture
-def ours(site: None) -> Handler:
-    """Our handler."""
-    return Handler(THREADS)
+def ours(site: None) -> ThreadPoolASGIHandler:
+    return ThreadPoolASGIHandler(THREADS)
 
 
 @pytest.fixture(params=["sync", "async"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of the view, as its address begins."""
+    """The first part of a view's path, which says whether the view is asynchronous."""
     return str(request.param)
 
 
 @pytest.fixture
 def signals() -> Iterator[list[str]]:
-    """The request signals, in the order they came."""
+    """The request signals in the order in which they were sent."""
     seen: list[str] = []
     receivers = {
         request_started: lambda **_: seen.append("started"),
@@ -328,37 +415,38 @@ def signals() -> Iterator[list[str]]:
         signal.disconnect(receiver)
 
 
+def connections_in_use() -> int:
+    stats = connection.pool.get_stats()  # type: ignore[attr-defined]
+    return int(stats["pool_size"] - stats["pool_available"])
+
+
 @pytest.fixture
-def whole_pool(transactional_db: None) -> Iterator[None]:
-    """After the test, all database connections must be back in the pool."""
-    pool = connection.pool  # type: ignore[attr-defined]
-
-    def lent() -> int:
-        stats = pool.get_stats()
-        return int(stats["pool_size"] - stats["pool_available"])
-
-    before = lent()
-    yield
+def idle_connections(transactional_db: None) -> Iterator[int]:
+    """The number of connections in use; after the test no further one may be missing."""
+    connection.close()
+    before = connections_in_use()
+    yield before
+    connection.close()
     # The pool takes them back in a thread of its own.
     end = time.monotonic() + 10
-    while lent() > before:
-        assert time.monotonic() < end, "connections are missing"
+    while connections_in_use() > before:
+        assert time.monotonic() < end, "connections are missing from the pool"
         time.sleep(0.01)
 
 
-# -- tests ----------------------------------------------------------------------------------------
+# -- the same as Django's own ---------------------------------------------------------------------
 
 
-def test_middleware_of_every_kind_is_passed_in_order(handler: ASGIHandler, kind: str) -> None:
-    answer = ask(handler, f"/{kind}/told/")
-    assert dict(answer.headers)["X-Trail"] == "synchronous asynchronous both view synchronous"
-    answer = ask(handler, f"/{kind}/templated/")
+def test_middleware_of_every_kind_runs_in_order(handler: ASGIHandler, kind: str) -> None:
+    response = request(handler, f"/{kind}/context/")
+    assert dict(response.headers)["X-Trail"] == "synchronous asynchronous both view synchronous"
+    response = request(handler, f"/{kind}/template/")
     trail = "synchronous asynchronous both view template synchronous"
-    assert (answer.text, dict(answer.headers)["X-Trail"]) == ("rendered", trail)
+    assert (response.text, dict(response.headers)["X-Trail"]) == ("rendered", trail)
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "came"),
+    ("error", "status", "sent"),
     [
         ("Http404", 404, ["started", "finished"]),
         ("PermissionDenied", 403, ["started", "finished"]),
@@ -367,28 +455,49 @@ def test_middleware_of_every_kind_is_passed_in_order(handler: ASGIHandler, kind:
         ("ValueError", 500, ["started", "exception", "finished"]),
     ],
 )
-def test_exception(
-    handler: ASGIHandler, kind: str, signals: list[str], error: str, status: int, came: list[str]
+def test_exception_in_view_reaches_middleware_and_signals(
+    handler: ASGIHandler, kind: str, signals: list[str], error: str, status: int, sent: list[str]
 ) -> None:
-    answer = ask(handler, f"/{kind}/raised/?error={error}")
-    assert (answer.status, signals) == (status, came)
-    assert error in dict(answer.headers)["X-Trail"]
+    response = request(handler, f"/{kind}/raising/?error={error}")
+    assert (response.status, signals) == (status, sent)
+    assert error in dict(response.headers)["X-Trail"]
 
 
-def test_unknown_address(handler: ASGIHandler, signals: list[str]) -> None:
-    assert ask(handler, "/nowhere/").status == 404
+def test_unknown_path_gives_404(handler: ASGIHandler, signals: list[str]) -> None:
+    assert request(handler, "/nowhere/").status == 404
     assert signals == ["started", "finished"]
 
 
-def test_a_query_that_is_no_text(handler: ASGIHandler, signals: list[str]) -> None:
-    visit = Visit("/sync/told/")
-    visit.scope["query_string"] = b"\xff"
-    asyncio.run(visit(handler))
-    assert (visit.status, signals) == (400, ["started", "finished"])
+def test_language_prefix_selects_the_localized_view(
+    handler: ASGIHandler, settings: Settings
+) -> None:
+    settings.ROOT_URLCONF = LocalizedURLconf
+    settings.MIDDLEWARE = ["django.middleware.locale.LocaleMiddleware"]
+    ours = ThreadPoolASGIHandler(THREADS) if type(handler) is not ASGIHandler else ASGIHandler()
+    assert request(ours, "/de/about/").text == "about"
+    assert request(ours, "/de/other/").text == "de/other/"
+
+
+def test_exception_in_path_converter_gives_logged_500(
+    handler: ASGIHandler, signals: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "django.request"):
+        logging.getLogger("django").addHandler(caplog.handler)
+        response = request(handler, "/convert/word/")
+        logging.getLogger("django").removeHandler(caplog.handler)
+    assert (response.status, signals) == (500, ["started", "exception", "finished"])
+    assert "Internal Server Error: /convert/word/" in caplog.messages
+
+
+def test_undecodable_query_gives_400(handler: ASGIHandler, signals: list[str]) -> None:
+    exchange = Exchange("/sync/context/")
+    exchange.scope["query_string"] = b"\xff"
+    asyncio.run(exchange(handler))
+    assert (exchange.status, signals) == (400, ["started", "finished"])
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
-def test_upload(handler: ASGIHandler, kind: str, size: int) -> None:
+def test_upload_arrives_complete(handler: ASGIHandler, kind: str, size: int) -> None:
     content = b"0123456789" * (size // 10)
     fields = (
         b'--x\r\nContent-Disposition: form-data; name="word"\r\n\r\nhello\r\n'
@@ -400,128 +509,274 @@ def test_upload(handler: ASGIHandler, kind: str, size: int) -> None:
         "content_type": "multipart/form-data; boundary=x",
         "content_length": str(len(body)),
     }
-    answer = ask(handler, f"/{kind}/uploaded/", pieces, **headers)
-    where = "InMemoryUploadedFile" if size < 2**20 else "TemporaryUploadedFile"
-    assert answer.text == f"hello {where} {hashlib.sha256(content).hexdigest()}"
+    response = request(handler, f"/{kind}/upload/", pieces, **headers)
+    file_class = "InMemoryUploadedFile" if size < 2**20 else "TemporaryUploadedFile"
+    assert response.text == f"hello {file_class} {hashlib.sha256(content).hexdigest()}"
 
 
-def test_a_client_that_goes_while_it_uploads(
+def test_disconnect_during_upload_drops_the_request(
     handler: ASGIHandler, kind: str, signals: list[str]
 ) -> None:
-    async def leave() -> Visit:
-        visit = Visit(f"/{kind}/uploaded/", [b"half", b"other half"])
+    async def disconnect() -> Exchange:
+        exchange = Exchange(f"/{kind}/upload/", [b"half", b"other half"])
 
         async def receive() -> dict[str, Any]:
-            if len(visit.pieces) == 1:
+            if len(exchange.pieces) == 1:
                 return {"type": "http.disconnect"}
-            return await Visit.receive(visit)
+            return await Exchange.receive(exchange)
 
-        visit.receive = receive  # type: ignore[method-assign]
-        return await visit(handler)
+        exchange.receive = receive  # type: ignore[method-assign]
+        return await exchange(handler)
 
-    assert (asyncio.run(leave()).status, signals) == (0, [])
-
-
-def test_cookies_status_and_a_long_body(handler: ASGIHandler, kind: str) -> None:
-    answer = ask(handler, f"/{kind}/cookies/")
-    cookies = [value for name, value in answer.headers if name == "Set-Cookie"]
-    assert (answer.status, cookies) == (201, ["a=1; Path=/", "b=2; Path=/"])
-    assert answer.text == "x" * (FILE_BLOCK + 1)
+    assert (asyncio.run(disconnect()).status, signals) == (0, [])
 
 
-# Of a synchronous stream Django's own handler makes all parts first, and so does ours for an
-# asynchronous view.
-STREAMS = ("sync/streamed", "sync/streamed_async", "async/streamed_async")
+def test_cookies_status_and_long_body_arrive(handler: ASGIHandler, kind: str) -> None:
+    response = request(handler, f"/{kind}/cookies/")
+    cookies = [value for name, value in response.headers if name == "Set-Cookie"]
+    assert (response.status, cookies) == (201, ["a=1; Path=/", "b=2; Path=/"])
+    assert response.text == "x" * (FILE_BLOCK + 1)
+
+
+@pytest.mark.parametrize("size", [0, 1000, FILE_BLOCK, 3 * FILE_BLOCK + 1])
+def test_file_arrives_complete(
+    handler: ASGIHandler, signals: list[str], tmp_path: Path, size: int
+) -> None:
+    content = hashlib.shake_256().digest(size)
+    (tmp_path / "file").write_bytes(content)
+    if type(handler) is ASGIHandler:
+        with pytest.warns(Warning, match="must consume synchronous iterators"):
+            response = request(handler, f"/sync/file/?path={tmp_path / 'file'}")
+    else:
+        response = request(handler, f"/sync/file/?path={tmp_path / 'file'}")
+    assert b"".join(response.parts) == content
+    assert dict(response.headers)["Content-Length"] == str(size)
+    assert signals == ["started", "finished"]
+
+
+def test_context_variables_reach_the_view(handler: ASGIHandler, kind: str) -> None:
+    with bound_contextvars(word="hello"):
+        assert request(handler, f"/{kind}/context/").text.startswith("hello ")
+
+
+def test_async_view_runs_in_the_servers_event_loop(handler: ASGIHandler) -> None:
+    async def exchanges() -> list[str]:
+        # A middleware chooses the URLconf of the second.
+        responses = [await Exchange(path)(handler) for path in ("/event_loop/", "/moved/")]
+        return [str(id(asyncio.get_running_loop())), *(each.text for each in responses)]
+
+    assert len(set(asyncio.run(exchanges()))) == 1
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+# Django's own handler makes all parts of a synchronous stream before it sends the first.
+STREAMS = ("sync/stream", "sync/async_stream", "async/stream", "async/async_stream")
 
 
 @pytest.mark.parametrize("address", STREAMS)
-def test_a_stream_is_sent_as_it_is_made(
-    whole_pool: None, ours: Handler, signals: list[str], address: str
+def test_each_part_of_a_stream_is_sent_before_the_next_is_made(
+    idle_connections: int, ours: ThreadPoolASGIHandler, signals: list[str], address: str
 ) -> None:
     async def watch() -> None:
-        visit = Visit(f"/{address}/")
+        exchange = Exchange(f"/{address}/")
 
         def on_part() -> None:
-            signals.append(visit.parts[-1].decode())
-            gate.may.release()
+            signals.append(exchange.parts[-1].decode())
+            gate.next_part.release()
 
-        visit.on_part = on_part
-        await visit(ours)
+        exchange.on_part = on_part
+        await exchange(ours)
 
     asyncio.run(watch())
     assert signals == ["started", "00", "10", "20", "finished"]
 
 
 @pytest.mark.parametrize("address", STREAMS)
-def test_a_client_that_goes_ends_the_stream(
-    whole_pool: None, ours: Handler, signals: list[str], address: str
+def test_disconnect_closes_the_stream(
+    idle_connections: int, ours: ThreadPoolASGIHandler, signals: list[str], address: str
 ) -> None:
-    async def leave() -> Visit:
-        visit = Visit(f"/{address}/")
+    async def disconnect() -> Exchange:
+        exchange = Exchange(f"/{address}/")
 
         def on_part() -> None:
-            visit.gone.set()
-            gate.may.release()
+            exchange.disconnected.set()
+            gate.next_part.release()
 
-        visit.on_part = on_part
-        return await visit(ours)
+        exchange.on_part = on_part
+        return await exchange(ours)
 
-    assert len(asyncio.run(leave()).parts) < 3
+    assert len(asyncio.run(disconnect()).parts) < 3
     assert gate.closed.is_set()
     assert signals == ["started", "finished"]
 
 
-@pytest.mark.parametrize("size", [0, 1000, FILE_BLOCK, 3 * FILE_BLOCK + 1])
-def test_file(handler: ASGIHandler, signals: list[str], tmp_path: Path, size: int) -> None:
-    content = hashlib.shake_256().digest(size)
-    (tmp_path / "file").write_bytes(content)
-    if type(handler) is ASGIHandler:
-        with pytest.warns(Warning, match="must consume synchronous iterators"):
-            answer = ask(handler, f"/sync/file/?path={tmp_path / 'file'}")
-    else:
-        answer = ask(handler, f"/sync/file/?path={tmp_path / 'file'}")
-    assert b"".join(answer.parts) == content
-    assert dict(answer.headers)["Content-Length"] == str(size)
+@pytest.mark.parametrize("address", STREAMS)
+def test_cancelled_stream_is_closed(
+    idle_connections: int, ours: ThreadPoolASGIHandler, signals: list[str], address: str
+) -> None:
+    """As a worker does that has to stop."""
+
+    async def cancel() -> None:
+        exchange = Exchange(f"/{address}/")
+        task = asyncio.create_task(exchange(ours))
+        await until(lambda: exchange.parts)
+        task.cancel()
+        gate.next_part.release()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert gate.closed.is_set()
+
+    asyncio.run(cancel())
     assert signals == ["started", "finished"]
 
 
-def test_connections_go_back_to_the_pool(whole_pool: None, handler: ASGIHandler, kind: str) -> None:
-    async def crowd() -> list[Visit]:
-        visits = [Visit(f"/{kind}/{name}/") for name in ("counted", "raised/?error=KeyError") * 15]
-        return await asyncio.gather(*(visit(handler) for visit in visits))
+@pytest.mark.parametrize("prefixes", [(), ("/open_stream/",)])
+def test_open_streams_hold_no_connection(
+    idle_connections: int, site: None, settings: Settings, prefixes: tuple[str, ...]
+) -> None:
+    settings.ASYNC_PATH_PREFIXES = prefixes
 
-    assert {answer.status for answer in asyncio.run(crowd())} == {200, 418}
+    async def streams() -> None:
+        handler = ThreadPoolASGIHandler(THREADS)
+        exchanges = [Exchange("/open_stream/") for _ in range(CROWD)]
+        tasks = [asyncio.create_task(exchange(handler)) for exchange in exchanges]
+        await until(lambda: all(exchange.parts for exchange in exchanges))
+        await until(lambda: connections_in_use() == idle_connections)
+        for exchange in exchanges:
+            exchange.disconnected.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(streams())
 
 
-def test_synchronous_views_share_a_few_threads(ours: Handler) -> None:
-    async def crowd() -> list[Visit]:
-        return await asyncio.gather(*(Visit("/sync/told/")(ours) for _ in range(50)))
+@pytest.mark.parametrize("disconnects", [False, True])
+@pytest.mark.parametrize("kind", ["iterator", "transaction"])
+def test_begun_stream_is_not_broken_by_failed_transactions_of_others(
+    idle_connections: int, site: None, kind: str, disconnects: bool
+) -> None:
+    User.objects.bulk_create(User(email=f"{name}@example.com") for name in "abc")
+    connection.close()
+    pool_size = connection.pool.max_size  # type: ignore[attr-defined]
+    # A transaction keeps its connection, an iterator does not.
+    others = pool_size - idle_connections - (kind == "transaction")
 
-    names = {answer.text for answer in asyncio.run(crowd())}
+    async def exchanges() -> str:
+        handler = ThreadPoolASGIHandler(others)
+        exchange = Exchange(f"/begun_stream/?{kind}")
+        streaming = asyncio.create_task(exchange(handler))
+        await until(lambda: exchange.parts)
+        tasks = [
+            asyncio.create_task(Exchange("/failed_transaction/")(handler)) for _ in range(others)
+        ]
+        await until(lambda: len(started) == others)
+        if disconnects:
+            exchange.disconnected.set()
+        gate.next_part.release()
+        try:
+            await streaming
+        finally:
+            gate.end_transaction.set()
+        assert {(await task).text for task in tasks} == {"rolled back"}
+        # The thread that ran the view serves others.
+        responses = await asyncio.gather(*(Exchange("/sync/query/")(handler) for _ in tasks))
+        assert {response.status for response in responses} == {200}
+        return exchange.text
+
+    text = asyncio.run(exchanges())
+    if not disconnects:
+        assert text == "a@example.com b@example.com c@example.com "
+    written = User.objects.filter(email="written@example.com").exists()
+    assert written is (kind == "transaction" and not disconnects)
+
+
+# -- threads and connections ----------------------------------------------------------------------
+
+
+def test_connections_return_to_the_pool(
+    idle_connections: int, handler: ASGIHandler, kind: str
+) -> None:
+    async def crowds() -> set[int]:
+        paths = [f"/{kind}/query/", f"/{kind}/raising/?error=KeyError"] * (CROWD // 2)
+        responses = []
+        for _ in range(5):
+            responses += await asyncio.gather(*(Exchange(path)(handler) for path in paths))
+        return {response.status for response in responses}
+
+    assert asyncio.run(crowds()) == {200, 418}
+
+
+def test_synchronous_views_share_a_few_threads(ours: ThreadPoolASGIHandler) -> None:
+    async def crowd() -> list[Exchange]:
+        return await asyncio.gather(*(Exchange("/sync/context/")(ours) for _ in range(CROWD)))
+
+    names = {response.text for response in asyncio.run(crowd())}
     assert names <= {f"None view_{number}" for number in range(THREADS)}
 
 
-def test_the_request_has_its_context(handler: ASGIHandler, kind: str) -> None:
-    with bound_contextvars(word="hello"):
-        assert ask(handler, f"/{kind}/told/").text.startswith("hello ")
-
-
-def test_asynchronous_views_run_in_the_servers_loop_wherever_they_are(
-    handler: ASGIHandler,
+@pytest.mark.parametrize("root_path", ["", "/below"])
+def test_path_below_async_prefix_needs_no_free_thread(
+    site: None, settings: Settings, root_path: str
 ) -> None:
-    async def visits() -> list[str]:
-        # The second is one that a middleware knows, and the URLconf does not.
-        answers = [await Visit(address)(handler) for address in ("/loop/", "/moved/")]
-        return [str(id(asyncio.get_running_loop())), *(answer.text for answer in answers)]
+    settings.ASYNC_PATH_PREFIXES = ("/event_loop/",)
 
-    assert len(set(asyncio.run(visits()))) == 1
+    async def exchanges() -> str:
+        handler = ThreadPoolASGIHandler(THREADS)
+        tasks = [asyncio.create_task(Exchange("/wait/")(handler)) for _ in range(THREADS)]
+        await until(lambda: len(started) == THREADS)
+        exchange = Exchange(f"{root_path}/event_loop/")
+        exchange.scope["root_path"] = root_path
+        async with asyncio.timeout(5):
+            text = (await exchange(handler)).text
+        gate.next_part.release(THREADS)
+        await asyncio.gather(*tasks)
+        return text
+
+    assert asyncio.run(exchanges()).isdecimal()
 
 
-def test_an_asynchronous_view_holds_no_thread_below_a_root_path(ours: Handler) -> None:
-    async def visits() -> str:
-        ours.respond = None  # type: ignore[assignment]
-        visit = Visit("/below/loop/")
-        visit.scope["root_path"] = "/below"
-        return (await visit(ours)).text
+def test_disconnected_clients_leave_the_queue(site: None, caplog: pytest.LogCaptureFixture) -> None:
+    async def exchanges() -> None:
+        handler = ThreadPoolASGIHandler(THREADS)
+        site = AccessLog(cast("ASGI3Application", handler), 0)
+        everyone = [Exchange("/wait/") for _ in range(CROWD)]
+        tasks = [asyncio.create_task(exchange(site)) for exchange in everyone]
+        await until(lambda: len(started) == THREADS)
+        for exchange in everyone:
+            exchange.disconnected.set()
+        # The queue has room at once, while the threads are still busy.
+        await until(lambda: handler.queued == 0)
+        tasks.append(asyncio.create_task((last := Exchange("/wait/"))(site)))
+        gate.next_part.release(THREADS + 1)
+        await asyncio.gather(*tasks)
+        assert last.text == "waited"
 
-    assert asyncio.run(visits()).isdecimal()
+    logging.getLogger("access").addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, "access"):
+        asyncio.run(exchanges())
+    logging.getLogger("access").removeHandler(caplog.handler)
+    # The views of the dropped requests never ran.
+    assert len(started) == THREADS + 1
+    statuses = [record.status for record in caplog.records]  # type: ignore[attr-defined]
+    assert statuses.count(499) == CROWD - THREADS
+
+
+def test_full_queue_answers_503_at_once(site: None) -> None:
+    async def exchanges() -> list[Exchange]:
+        handler = ThreadPoolASGIHandler(THREADS)
+        tasks = [asyncio.create_task(Exchange("/wait/")(handler)) for _ in range(CROWD)]
+        await until(lambda: handler.queued == CROWD - THREADS)
+        refused = [
+            await Exchange("/sync/context/", accept=accept)(handler)
+            for accept in ("text/html", "application/json")
+        ]
+        gate.next_part.release(CROWD)
+        assert {(await task).text for task in tasks} == {"waited"}
+        return refused
+
+    refused = asyncio.run(exchanges())
+    for response, content_type in zip(refused, ("text/html", "application/json"), strict=True):
+        headers = dict(response.headers)
+        assert response.status == 503
+        assert headers["Content-Type"].startswith(content_type)
+        assert (headers["Retry-After"], headers["Cache-Control"]) == ("5", "no-store")

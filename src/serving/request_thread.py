@@ -1,0 +1,42 @@
+"""One thread for each request's synchronous calls, which holds no idle database connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from django.db import connections
+
+
+def release_connections() -> None:
+    """Return this thread's connections to the pool, except those inside a transaction."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            # CONN_MAX_AGE is 0, so every connection is obsolete.
+            connection.close_if_unusable_or_obsolete()
+
+
+class RequestThread(ThreadPoolExecutor):
+    """Runs the thread-sensitive calls of one request, such as its queries in asynchronous code.
+
+    By itself, Django keeps a connection until it closes the response. A stream would then hold one
+    for as long as it is open, and a request that is cancelled might never return its own. So this
+    thread returns its connections after each call. The price is that each call takes one from the
+    pool, and the pool checks it with a round trip.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="request")
+
+    def submit[**P, R](
+        self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        return super().submit(_run, function, *args, **kwargs)
+
+
+def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    finally:
+        release_connections()
