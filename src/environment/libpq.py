@@ -25,6 +25,8 @@ INTEGER_OPTIONS = frozenset(
 )
 # libpq validates its options before it parses the address, and stops there.
 NO_ADDRESS = "not-an-address"
+# Otherwise libpq looks up the user of the process, whom an image may not have.
+LOGIN = {"user": "any", "password": "any"}
 
 
 def validate_options(options: Mapping[str, Any]) -> None:
@@ -51,7 +53,7 @@ def refuses(options: Mapping[str, Any]) -> bool:
     ):
         return True
     try:
-        conninfo = make_conninfo(**{**options, "hostaddr": NO_ADDRESS})
+        conninfo = make_conninfo(**{**LOGIN, **options, "hostaddr": NO_ADDRESS})
         connection = pq.PGconn.connect_start(conninfo.encode())
     except Exception:  # noqa: BLE001 - psycopg raises various errors for values it cannot write
         return True
