@@ -12,12 +12,13 @@ export HOST_UID ?= $(shell id -u)
 export HOST_GID ?= $(shell id -g)
 export WEB_PORT ?= 8000
 export REPLICAS ?= 1
+export WORKER_REPLICAS ?= 1
 export DEBUG_PORT ?= 5678
 
 ##@ Run
 .PHONY: up up-prodlike down reset ps logs
 up: ## Start the dev stack on http://localhost:8000, migrated
-up-prodlike: ## The same with the ecs target as web (REPLICAS=3 for several)
+up-prodlike: ## The same with the ecs target as web (REPLICAS=3 WORKER_REPLICAS=2 for several)
 down: ## Stop everything; data stays
 reset: ## Stop everything and delete the data (asks, or FORCE=1)
 ps: ## What runs

@@ -32,7 +32,7 @@ up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
 	@$(DEV) begin $(OR_EXPLAIN)
-	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
+	@$(DEV) up --detach --no-deps web worker $(OR_EXPLAIN)
 	@$(DEV) await $(OR_EXPLAIN)
 	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
 	@$(DEV) await web $(OR_EXPLAIN)
@@ -44,12 +44,13 @@ WEB_PORTS = $(if $(filter-out 1,$(REPLICAS)),$(WEB_PORT)-$$(($(WEB_PORT) + $(REP
 # The services stay as they are; only web, and the one-off migrate, are swapped.
 up-prodlike: env/secrets.env
 	@case "$(REPLICAS)" in "" | 0* | *[!0-9]*) echo "REPLICAS is '$(REPLICAS)': say how many containers, as REPLICAS=3." >&2; exit 1 ;; esac
+	@case "$(WORKER_REPLICAS)" in "" | 0* | *[!0-9]*) echo "WORKER_REPLICAS must be a whole number, for example WORKER_REPLICAS=2 (got '$(WORKER_REPLICAS)')." >&2; exit 1 ;; esac
 	@sh scripts/doctor docker quick ecs
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) services $(OR_EXPLAIN)
 	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
-	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) web $(OR_EXPLAIN)
-	@$(ECS) await web $(OR_EXPLAIN)
+	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) --scale worker=$(WORKER_REPLICAS) web worker $(OR_EXPLAIN)
+	@$(ECS) await web worker $(OR_EXPLAIN)
 	@sh scripts/welcome ecs
 
 down:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django_ox.models import OxTask
 from structlog.contextvars import bound_contextvars
 
@@ -152,9 +152,10 @@ def test_sigterm_finishes_the_task_in_hand_and_takes_no_other(
 
 @pytest.mark.waits
 def test_two_workers_never_run_the_same_task(start_worker: StartWorker, notes: Path) -> None:
-    for number in range(200):
-        examples.note.enqueue(str(notes), str(number))
     workers = [start_worker(), start_worker()]
+    with transaction.atomic():
+        for number in range(200):
+            examples.note.enqueue(str(notes), str(number))
 
     lines = wait_for_lines(notes, 200, seconds=30)
     for worker in workers:

@@ -1,11 +1,17 @@
 """The worker process: one more process type of the same image (twelve-factor VIII)."""
 
+import logging
+import time
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandParser
-from django.db import connections
+from django.db import OperationalError, connection
 from django_ox.management.commands.ox_worker import Command as OxWorkerCommand
+
+from background.models import UniqueKey
+
+logger = logging.getLogger(__name__)
 
 # Seconds between looks at the queue while nothing notifies, as for retries that fall due.
 POLL_INTERVAL = 0.5
@@ -22,5 +28,28 @@ class Command(OxWorkerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker; each of its threads keeps one connection, without a pool."""
-        connections["default"].settings_dict["CONN_MAX_AGE"] = None
+        connection.settings_dict["CONN_MAX_AGE"] = None
+        self.wait_for_migrate()
         super().handle(*args, **options)
+
+    def wait_for_migrate(self) -> None:
+        """Wait until the tables of the tasks exist: `make up` migrates after it starts the worker.
+
+        Until then there is no heartbeat file, so the container does not count as healthy.
+        """
+        waiting = False
+        while not tables_exist():
+            if not waiting:
+                logger.info("Waiting for PostgreSQL and migrate.")
+            waiting = True
+            time.sleep(0.2)
+
+
+def tables_exist() -> bool:
+    """Return whether PostgreSQL answers and holds the tasks' tables."""
+    try:
+        return UniqueKey._meta.db_table in connection.introspection.table_names()
+    except OperationalError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,54 @@
+"""The admin's list of tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from django_ox.models import OxTask
+from django_ox.testing import run_tasks
+
+from background.tasks import run_command
+from tests.background.examples import note
+
+LIST = reverse("admin:django_ox_oxtask_changelist")
+
+pytestmark = pytest.mark.django_db
+
+
+def test_admin_shows_status_age_and_attempts_of_a_task(admin_client: Client) -> None:
+    result = run_command.enqueue("clearsessions")
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    OxTask.objects.filter(pk=result.id).update(
+        status="FAILED", attempts=10, enqueued_at=an_hour_ago, finished_at=an_hour_ago
+    )
+
+    page = admin_client.get(LIST, {"status__exact": "FAILED"}).text
+
+    for column, text in {
+        "name": "background.tasks.run_command clearsessions",
+        "status": "Failed",
+        "age": "1\xa0hour",
+        "attempts": "10",
+    }.items():
+        cell = page.split(f'class="field-{column}')[1].split("</t")[0]
+        assert text in cell
+
+
+def test_failed_task_runs_again_on_the_admins_retry(admin_client: Client, tmp_path: object) -> None:
+    notes = f"{tmp_path}/notes"
+    result = note.enqueue(notes, "done")
+    OxTask.objects.filter(pk=result.id).update(
+        status="FAILED", attempts=10, finished_at=timezone.now()
+    )
+    assert run_tasks() == []
+
+    admin_client.post(LIST, {"action": "retry_selected", "_selected_action": result.id})
+
+    (ran,) = run_tasks()
+    assert ran.id == result.id
+    with open(notes) as file:
+        assert file.read() == "done\n"

@@ -1,0 +1,215 @@
+"""The worker container: it loses no task, stops in time, and may do no more than web may."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from scripts.stack.engine import ROOT, Container, Stack, wait_for
+from tests.stack.figures import figure
+
+# LOCK_TIMEOUT, half of it until a worker looks for ended leases, and a start of the task.
+RUNS_AGAIN_WITHIN = 30 + 15 + 5
+OUTAGE = 10.0
+ENQUEUE = """
+import sys, django
+django.setup()
+import tasks_app
+for name in sys.argv[2:]:
+    tasks_app.note.enqueue(name, seconds=float(sys.argv[1]))
+"""
+FORGET = """
+import django
+django.setup()
+from django_ox.models import OxTask
+OxTask.objects.filter(task_path="tasks_app.note").delete()
+"""
+STATES = """
+import django
+django.setup()
+from django_ox.models import OxTask
+for status in OxTask.objects.filter(task_path="tasks_app.note").values_list("status", flat=True):
+    print(status)
+"""
+
+
+class Note(NamedTuple):
+    """A line that a task wrote."""
+
+    at: float
+    task: str
+    moment: str
+
+
+class Queue:
+    """Workers with the tasks of tests/stack/apps/tasks_app.py, and what these wrote."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self.stack = stack
+        self.notes = folder / "notes"
+        self.options = (
+            *("--volume", f"{ROOT}/tests/stack/apps:/tests:ro"),
+            *("--volume", f"{folder}:/notes"),
+        )
+        self.env = {"PYTHONPATH": "/app/src:/tests", "DJANGO_SETTINGS_MODULE": "config.settings"}
+        self.started: list[Container] = []
+
+    def start(self) -> Container:
+        """Start a worker and wait until it is healthy."""
+        worker = self.stack.start(service="worker", env=self.env, options=self.options)
+        self.started.append(worker)
+        wait_for(lambda: worker.inspect()["State"]["Health"]["Status"] == "healthy", 60)
+        return worker
+
+    def python(self, code: str, *arguments: str) -> str:
+        """Run code beside the workers, as a request of the site would."""
+        variables = [part for item in self.env.items() for part in ("--env", "=".join(item))]
+        run = ("run", "--rm", "--no-deps", "--no-TTY", *variables, *self.options)
+        return self.stack.compose(*run, "worker", "python", "-c", code, *arguments)
+
+    def enqueue(self, *names: str, seconds: float = 0) -> None:
+        self.python(ENQUEUE, str(seconds), *names)
+
+    def states(self) -> list[str]:
+        """Return the status of each task."""
+        return self.python(STATES).split()
+
+    def lines(self) -> list[Note]:
+        """Return what the tasks wrote."""
+        if not self.notes.exists():
+            return []
+        rows = (line.split() for line in self.notes.read_text().splitlines())
+        return [Note(float(at), task, moment) for at, task, moment in rows]
+
+    def wait_for_lines(self, moment: str, count: int, seconds: float) -> list[Note]:
+        """Wait until tasks wrote ``count`` lines of a moment, "start" or "end"."""
+
+        def enough() -> list[Note]:
+            found = [line for line in self.lines() if line.moment == moment]
+            return found if len(found) >= count else []
+
+        return wait_for(enough, seconds)[0]
+
+
+@pytest.fixture
+def queue(stack: Stack, tmp_path: Path) -> Iterator[Queue]:
+    """Workers that know the test's tasks; the stack's own worker, which does not, is stopped."""
+    # The container's user, 10001, writes here.
+    tmp_path.chmod(0o777)
+    shared = stack.container("worker")
+    shared.docker("stop")
+    queue = Queue(stack, tmp_path)
+    yield queue
+    for worker in queue.started:
+        worker.remove()
+    queue.python(FORGET)
+    shared.docker("start")
+
+
+def exit_code(worker: Container) -> int:
+    return int(worker.inspect()["State"]["ExitCode"])
+
+
+def test_task_of_a_killed_worker_runs_again(queue: Queue) -> None:
+    worker = queue.start()
+    queue.enqueue("mail", seconds=3)
+    queue.wait_for_lines("start", 1, 30)
+    worker.docker("kill")
+    killed = time.time()
+
+    queue.start()
+
+    again = queue.wait_for_lines("start", 2, RUNS_AGAIN_WITHIN)[1]
+    figure("tasks", "worker killed -9 in a task", f"runs again after {again.at - killed:.0f} s")
+    assert again.at - killed < RUNS_AGAIN_WITHIN
+    queue.wait_for_lines("end", 1, 10)
+    assert queue.states() == ["SUCCESSFUL"]
+
+
+def test_stopped_worker_finishes_the_tasks_in_hand_and_takes_no_others(queue: Queue) -> None:
+    worker = queue.start()
+    # As many as one worker runs at once, and one that has to wait.
+    queue.enqueue(*"abcde", seconds=8)
+    queue.wait_for_lines("start", 4, 30)
+
+    stopped = time.monotonic()
+    worker.docker("stop")
+    seconds = time.monotonic() - stopped
+
+    figure("tasks", "worker stopped with 4 tasks in hand", f"exits 0 after {seconds:.1f} s")
+    assert exit_code(worker) == 0
+    assert seconds < 30
+    assert sorted(line.task for line in queue.lines() if line.moment == "end") == [*"abcd"]
+    assert sorted(queue.states()) == ["READY", *["SUCCESSFUL"] * 4]
+
+
+@pytest.mark.parametrize("fault", ["stop", "pause"])
+def test_worker_survives_ten_seconds_without_postgresql(
+    queue: Queue, stack: Stack, fault: str
+) -> None:
+    worker = queue.start()
+    names = [str(number) for number in range(12)]
+    queue.enqueue(*names, seconds=1)
+    queue.wait_for_lines("start", 4, 30)
+
+    postgres = stack.container("postgres")
+    postgres.docker(fault)
+    time.sleep(OUTAGE)
+    postgres.docker({"stop": "start", "pause": "unpause"}[fault])
+    mended = time.time()
+
+    ends = queue.wait_for_lines("end", 12, RUNS_AGAIN_WITHIN + 30)
+    wait_for(lambda: set(queue.states()) == {"SUCCESSFUL"}, RUNS_AGAIN_WITHIN)
+    first = min(line.at for line in ends if line.at > mended)
+    figure("tasks", f"postgres {fault}, 10 s", f"next task ends {first - mended:.1f} s after it")
+    assert {line.task for line in ends} == set(names)
+    assert worker.restarts() == 0
+    assert worker.inspect()["State"]["Running"]
+
+
+def test_worker_has_the_limits_of_web(stack: Stack, web: Container) -> None:
+    def limits(container: Container) -> dict[str, Any]:
+        about = container.inspect()
+        names = (
+            *("ReadonlyRootfs", "CapDrop", "SecurityOpt", "Memory", "MemorySwap", "NanoCpus"),
+            *("PidsLimit", "Ulimits", "Tmpfs", "Init", "RestartPolicy"),
+        )
+        image = {key: about["Config"][key] for key in ("Image", "User")}
+        return {name: about["HostConfig"][name] for name in names} | image
+
+    assert limits(stack.container("worker")) == limits(web)
+
+
+def test_worker_that_hangs_becomes_unhealthy(queue: Queue) -> None:
+    worker = queue.start()
+    check = worker.inspect()["Config"]["Healthcheck"]["Test"]
+    assert check[0] == "CMD-SHELL"
+    worker.exec("sh", "-c", check[1])
+
+    worker.exec("sh", "-c", "kill -STOP -1")
+    worker.exec("touch", "-d", "2 minutes ago", "/tmp/worker-heartbeat")  # noqa: S108
+
+    time.sleep(2)
+    assert worker.exec("sh", "-c", f"{check[1]} || echo unhealthy") == "unhealthy\n"
+
+
+def test_worker_needs_less_than_90_mb(queue: Queue) -> None:
+    worker = queue.start()
+    queue.enqueue(*map(str, range(50)))
+    queue.wait_for_lines("end", 50, 30)
+
+    status = worker.python(
+        "import pathlib\n"
+        "for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+        "    if b'heartbeat' in path.read_bytes():\n"
+        "        print(path.with_name('status').read_text())\n"
+    )
+    resident = [
+        int(line.split()[1]) / 1000 for line in status.splitlines() if line.startswith("VmRSS")
+    ]
+    figure("tasks", "none", f"{max(resident):.0f} MB resident after 50 tasks")
+    assert 20 < max(resident) < 90
