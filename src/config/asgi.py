@@ -1,4 +1,4 @@
-"""The ASGI application that both targets serve: Django, with what must stand in front of it."""
+"""The ASGI application that both targets serve: Django inside the project's ASGI middleware."""
 
 import os
 from typing import cast
@@ -9,7 +9,7 @@ from asgiref.typing import ASGI3Application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup(set_prefix=False)
 
-# Only now: these read the settings.
+# These modules read the settings, so Django must be set up first.
 from django.conf import settings  # noqa: E402
 
 from backends.database import threads  # noqa: E402

@@ -1,4 +1,4 @@
-"""The site's addresses; /livez and /readyz are answered before these (probes/asgi.py)."""
+"""The URLs of the site. probes.asgi answers /livez and /readyz before Django does."""
 
 from django.conf import settings
 from django.contrib import admin

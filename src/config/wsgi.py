@@ -1,4 +1,4 @@
-"""The WSGI application, for tools that want one; both targets serve config.asgi."""
+"""The WSGI application, for tools that need one. Both targets serve config.asgi instead."""
 
 import os
 

@@ -30,8 +30,6 @@ def layering(request: pytest.FixtureRequest) -> str:
 def config(layering: str, **environment: str) -> dict[str, Any]:
     """Return what `docker compose config` makes of a layering."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(OVERRIDES)}
-    # Parsing needs the file that make makes before it starts the ecs target.
-    subprocess.run(["sh", "scripts/make-secrets"], cwd=ROOT, check=True, capture_output=True)
     done = subprocess.run(
         ["docker", "compose", *LAYERINGS[layering], "config", "--format", "json"],
         cwd=ROOT,
