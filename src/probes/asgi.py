@@ -1,4 +1,4 @@
-"""Liveness and readiness, answered ahead of Django: no thread, host check, redirect or session."""
+"""Liveness and readiness, answered before Django: no thread, host check, redirect or session."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from probes.state import STATE, State
 class Probes:
     """ASGI middleware that answers /livez and /readyz, and does not log them.
 
-    It stands outermost. A balancer asks with the task's address as Host and without
-    X-Forwarded-Proto, which Django would refuse or redirect; and Django runs each request in a
-    thread, of which there may be none left when a backing service hangs.
+    It is the outermost one. A load balancer sends the task's address as Host and no
+    X-Forwarded-Proto, so Django would refuse or redirect its probes. Django also needs a thread per
+    request, and there may be none left while a backing service does not answer.
     """
 
     def __init__(self, app: ASGI3Application, state: State = STATE) -> None:
-        """Wrap ``app``."""
         self.app = app
         self.state = state
 
@@ -28,22 +27,24 @@ class Probes:
         """Answer a probe, or pass the request on."""
         if scope["type"] == "http" and scope["method"] in ("GET", "HEAD"):
             if scope["path"] == "/livez":
-                # No I/O: no backing service can have the process killed.
-                await _answer(send, scope["method"], 200, "text/plain", "ok\n")
+                # No I/O: a backing service that is away must not get the process killed.
+                await _respond(send, scope["method"], 200, "text/plain", "ok\n")
                 return
             if scope["path"] == "/readyz":
-                ready, why = await self.state.read()
-                body = json.dumps({"ready": ready, **why}) + "\n"
+                ready, details = await self.state.read()
+                body = json.dumps({"ready": ready, **details}) + "\n"
                 status = 200 if ready else 503
-                await _answer(send, scope["method"], status, "application/json", body)
+                await _respond(send, scope["method"], status, "application/json", body)
                 return
         await self.app(scope, receive, send)
 
 
-async def _answer(send: ASGISendCallable, method: str, status: int, kind: str, text: str) -> None:
+async def _respond(
+    send: ASGISendCallable, method: str, status: int, content_type: str, text: str
+) -> None:
     body = text.encode()
     headers = [
-        (b"content-type", kind.encode()),
+        (b"content-type", content_type.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
     ]

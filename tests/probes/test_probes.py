@@ -1,13 +1,17 @@
-"""The probes, against the real PostgreSQL and Redis, through the application that is served."""
+"""The probes, through the served application, against the real PostgreSQL and Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from django.db import connection
@@ -19,11 +23,11 @@ from probes.asgi import Probes
 from probes.state import State
 
 
-class Asked:
-    """The answer to one request, as an ASGI server sees it."""
+class Probe:
+    """The response to one request."""
 
     def __init__(self, app: Any, path: str, method: str = "GET", host: str = "10.0.3.7") -> None:
-        """Ask as a load balancer does: its target's address as Host, and plain http."""
+        """Send what a load balancer sends: the target's address as Host, over plain HTTP."""
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -49,16 +53,16 @@ class Asked:
 
 
 @pytest.fixture
-def fresh() -> Iterator[State]:
-    """A state that has not looked yet."""
-    made = State()
-    yield made
-    made.close()
+def state() -> Iterator[State]:
+    """A state that has not checked anything yet."""
+    state = State()
+    yield state
+    state.close()
 
 
 @pytest.fixture
 def pending(transactional_db: None) -> Iterator[None]:
-    """A database that lacks the newest migration of an app."""
+    """Make the newest migration of an app look unapplied."""
     recorder = MigrationRecorder(connection)
     (newest,) = MigrationLoader(connection).graph.leaf_nodes("accounts")
     recorder.record_unapplied(*newest)
@@ -68,7 +72,7 @@ def pending(transactional_db: None) -> Iterator[None]:
 
 @pytest.fixture
 def postgres_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens where PostgreSQL should."""
+    """Point the database at a port where nothing listens."""
     monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
     monkeypatch.setitem(connection.settings_dict, "PORT", "1")
 
@@ -80,8 +84,8 @@ STATES = list(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("postgres", "redis", "migrations", "draining"), STATES)
-def test_readiness(
-    fresh: State,
+def test_readiness_needs_postgres_and_migrations_and_no_drain(
+    state: State,
     request: pytest.FixtureRequest,
     postgres: str,
     redis: str,
@@ -95,42 +99,101 @@ def test_readiness(
     if postgres == "down":
         request.getfixturevalue("postgres_away")
     if draining:
-        # A process that drains has looked before.
-        Asked(Probes(application, fresh), "/readyz")
-        fresh.draining.set()
-    answer = Asked(Probes(application, fresh), "/readyz")
-    assert json.loads(answer.body) == {
+        # A process that drains has been asked before.
+        Probe(Probes(application, state), "/readyz")
+        state.draining.set()
+    response = Probe(Probes(application, state), "/readyz")
+    body = json.loads(response.body)
+    assert body.pop("pool")["waiting"] == 0
+    assert body == {
         "ready": postgres == "up" and migrations == "applied" and not draining,
         "postgres": postgres,
         "migrations": migrations if postgres == "up" else "unknown",
         "redis": redis,
         "draining": draining,
     }
-    assert answer.status == (200 if json.loads(answer.body)["ready"] else 503)
-    assert answer.headers[b"cache-control"] == b"no-store"
-    assert Asked(Probes(application, fresh), "/livez").status == 200
+    assert response.status == (200 if body["ready"] else 503)
+    assert response.headers[b"cache-control"] == b"no-store"
+    assert Probe(Probes(application, state), "/livez").status == 200
 
 
 @pytest.mark.django_db(transaction=True)
-def test_draining_shows_without_another_look(fresh: State) -> None:
-    assert Asked(Probes(application, fresh), "/readyz").status == 200
-    fresh.draining.set()
-    assert Asked(Probes(application, fresh), "/readyz").status == 503
+def test_draining_shows_before_the_last_check_expires(state: State) -> None:
+    assert Probe(Probes(application, state), "/readyz").status == 200
+    state.draining.set()
+    assert Probe(Probes(application, state), "/readyz").status == 503
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_probes_cost_one_look(fresh: State, request: pytest.FixtureRequest) -> None:
-    assert Asked(Probes(application, fresh), "/readyz").status == 200
+def test_second_probe_reuses_the_last_check(state: State, request: pytest.FixtureRequest) -> None:
+    assert Probe(Probes(application, state), "/readyz").status == 200
     request.getfixturevalue("redis_away")
-    # A second look would see that Redis is away.
-    assert json.loads(Asked(Probes(application, fresh), "/readyz").body)["redis"] == "up"
+    # Another check would report that Redis is away.
+    assert json.loads(Probe(Probes(application, state), "/readyz").body)["redis"] == "up"
 
 
-def test_head_is_answered_like_get_without_the_body(fresh: State) -> None:
-    answer = Asked(Probes(application, fresh), "/livez", "HEAD")
-    assert (answer.status, answer.headers[b"content-length"], answer.body) == (200, b"3", b"")
+@contextmanager
+def postgres_refusing_connections() -> Iterator[None]:
+    """End all connections to the test database, and allow no new ones, as in a failover."""
+    name = connection.settings_dict["NAME"]
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+    params = connection.get_connection_params() | {"dbname": "postgres"}
+    with psycopg.connect(**params, autocommit=True) as server:
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+        try:
+            server.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+            yield
+        finally:
+            server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+@pytest.mark.django_db(transaction=True)
+def test_return_of_postgres_is_noticed_within_five_seconds(state: State) -> None:
+    with postgres_refusing_connections():
+        assert Probe(Probes(application, state), "/readyz").status == 503
+    end = time.monotonic() + 5
+    while Probe(Probes(application, state), "/readyz").status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_exhausted_pool_is_reported_and_leaves_the_process_ready(state: State) -> None:
+    pool = connection.pool  # type: ignore[attr-defined]
+    connection.ensure_connection()
+    connection.close()
+    held = [pool.getconn(timeout=10) for _ in range(pool.max_size)]
+    waiter = threading.Thread(target=lambda: held.append(pool.getconn(timeout=30)))
+    waiter.start()
+    try:
+        end = time.monotonic() + 10
+        while not pool.get_stats()["requests_waiting"]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        response = Probe(Probes(application, state), "/readyz")
+        assert response.status == 200
+        size = pool.max_size
+        assert json.loads(response.body)["pool"] == {
+            "max": size,
+            "size": size,
+            "idle": 0,
+            "waiting": 1,
+        }
+    finally:
+        pool.putconn(held.pop())
+        waiter.join()
+        for each in held:
+            pool.putconn(each)
+
+
+def test_head_has_the_headers_of_get_and_no_body(state: State) -> None:
+    response = Probe(Probes(application, state), "/livez", "HEAD")
+    assert (response.status, response.headers[b"content-length"], response.body) == (200, b"3", b"")
 
 
 @pytest.mark.parametrize(("path", "method"), [("/livez", "POST"), ("/livez/", "GET"), ("/", "GET")])
-def test_only_the_probes_pass_by_host_validation(path: str, method: str, fresh: State) -> None:
-    assert Asked(Probes(application, fresh), path, method, "no.such.host").status == 400
+def test_only_the_probes_skip_host_validation(path: str, method: str, state: State) -> None:
+    assert Probe(Probes(application, state), path, method, "no.such.host").status == 400
