@@ -1,4 +1,4 @@
-"""A container of the ecs target may do no more than a hardened Fargate task may.
+"""The ecs target runs with the rights and limits of a hardened Fargate task.
 
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security-tasks-containers.html
 """
@@ -6,10 +6,12 @@ https://docs.aws.amazon.com/AmazonECS/latest/developerguide/security-tasks-conta
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
-from scripts.stack.engine import Container, Stack, wait_for
+from scripts.stack.engine import ROOT, Container, Stack, wait_for
 
-# Every directory of the file system that the user may write to.
+# Prints every directory that the user can write to.
 WRITABLE = """
 import os, tempfile
 for directory, _, _ in os.walk("/"):
@@ -21,6 +23,7 @@ for directory, _, _ in os.walk("/"):
     except OSError:
         pass
 """
+# Prints the credentials of every process.
 STATUS = """
 import pathlib
 for status in pathlib.Path("/proc").glob("[0-9]*/status"):
@@ -30,13 +33,13 @@ for status in pathlib.Path("/proc").glob("[0-9]*/status"):
         names = "Pid PPid Name Uid Gid CapEff CapBnd NoNewPrivs".split()
         print(*(fields[name] for name in names), sep="|")
 """
-# The last is the engine's own: message queues, in memory, of this container alone.
+# The engine adds /dev/mqueue: message queues of this container, in memory.
 ALLOWED = ("/tmp/", "/dev/shm/", "/dev/mqueue/")  # noqa: S108
 NO_CAPABILITY = "0" * 16
 
 
 def processes(web: Container) -> dict[int, dict[str, str]]:
-    """Return the container's processes by id, without the one that looks."""
+    """Return the container's processes by id, without the one that lists them."""
     names = ("pid", "parent", "name", "uid", "gid", "effective", "bounding", "no_new_privileges")
     rows = [
         dict(zip(names, line.split("|"), strict=True)) for line in web.python(STATUS).splitlines()
@@ -44,17 +47,17 @@ def processes(web: Container) -> dict[int, dict[str, str]]:
     return {int(row["pid"]): row for row in rows if row["name"] not in ("python", "runc")}
 
 
-def test_no_process_has_root_capabilities_or_a_way_to_get_them(web: Container) -> None:
+def test_no_process_has_or_can_gain_root_capabilities(web: Container) -> None:
     for row in processes(web).values():
         assert row["uid"].split() == ["10001"] * 4
         assert row["gid"].split() == ["10001"] * 4
         assert row["effective"] == row["bounding"] == NO_CAPABILITY
         assert row["no_new_privileges"] == "1"
-    # By number, for a scheduler that must see that it is not root.
+    # A number shows a scheduler that the user is not root.
     assert web.inspect()["Config"]["User"] == "10001:10001"
 
 
-def test_processes_are_one_tree_under_an_init(web: Container) -> None:
+def test_processes_form_one_tree_under_an_init(web: Container) -> None:
     found = processes(web)
     assert found[1]["name"] == "docker-init"
     (master,) = [pid for pid, row in found.items() if row["parent"] == "1"]
@@ -63,18 +66,19 @@ def test_processes_are_one_tree_under_an_init(web: Container) -> None:
     assert set(found) == {1, master, *workers}
 
 
-def test_only_tmp_and_shared_memory_can_be_written(web: Container) -> None:
+def test_only_tmp_and_shared_memory_are_writable(web: Container) -> None:
     writable = web.python(WRITABLE).split()
     assert {"/tmp", "/dev/shm"} <= set(writable)  # noqa: S108
     assert not [path for path in writable if not f"{path}/".startswith(ALLOWED)]
 
 
-def test_the_root_file_system_is_read_only(web: Container) -> None:
+def test_root_file_system_is_read_only_and_nothing_is_mounted(web: Container) -> None:
     root = next(line for line in web.exec("cat", "/proc/mounts").splitlines() if " / " in line)
     assert "ro" in root.split()[3].split(",")
+    assert web.inspect()["Mounts"] == []
 
 
-def test_limits_are_those_of_a_small_task(web: Container) -> None:
+def test_limits_match_a_small_fargate_task(web: Container) -> None:
     def limit(name: str) -> str:
         return web.exec("cat", f"/sys/fs/cgroup/{name}").strip()
 
@@ -91,11 +95,30 @@ def test_limits_are_those_of_a_small_task(web: Container) -> None:
     assert files.split() == [os.environ["NOFILE"]] * 2
 
 
-def test_boot_log_has_neither_warning_nor_error(stack: Stack) -> None:
+def test_request_longer_than_dockers_default_timeout_survives_a_stop(stack: Stack) -> None:
+    """Docker kills a container after 10 s unless Compose gives it more. ECS waits for 30 s."""
+    container = stack.start(
+        *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "slow:application"),
+        env={"PYTHONPATH": "/app/src:/tests"},
+        options=("--volume", f"{ROOT}/tests/stack/apps:/tests:ro"),
+    )
+    try:
+        browser = container.wait_ready().browser()
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(browser.get, "/slow/13", timeout=20)
+            time.sleep(1)
+            container.docker("stop")
+            assert answer.result().status == 200
+        assert container.inspect()["State"]["ExitCode"] == 0
+    finally:
+        container.remove()
+
+
+def test_start_logs_no_warning_and_no_error(stack: Stack) -> None:
     container = stack.start()
     try:
         container.wait_ready()
-        # One worker may be ready before the other.
+        # Both workers must be ready, not just the one that answered.
         wait_for(lambda: container.logs().count("Application startup complete") == 2, 30)
         boot = container.records()
     finally:

@@ -1,4 +1,4 @@
-"""What is in the ecs image, in any layer, and what is not."""
+"""The content of every layer of the ecs image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.stack.engine import PROJECT, ROOT, Stack, run
 
 CANARY = "canary-of-the-build-context"
 IMAGE = f"{PROJECT}-content"
-# By name, anywhere in any layer; what a base image brings is not the recipe's.
+# File names that no layer of our own may contain. The base image's layers are not checked.
 FORBIDDEN_NAMES = {
     *(".env", ".git", "secrets.env", "tests", "uv", "uvx"),
     *("gcc", "cc", "cpp", "g++", "ld", "make", "libpq-dev"),
@@ -23,7 +23,7 @@ FORBIDDEN_SUFFIXES = {".map", ".pem.key", ".a", ".h"}
 
 
 def layers(image: str, folder: Path) -> Iterator[tarfile.TarFile]:
-    """Yield the layers of an image as `docker save` writes them, the oldest first."""
+    """Yield the layers of an image, oldest first."""
     saved = folder / "image.tar"
     run("docker", "save", "--output", str(saved), image)
     with tarfile.open(saved) as archive:
@@ -36,9 +36,10 @@ def layers(image: str, folder: Path) -> Iterator[tarfile.TarFile]:
 
 @pytest.fixture(scope="module")
 def content(images: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
-    """Every file of the recipe's own layers: path and content, deleted ones included.
+    """Every file of the layers that our Dockerfile adds, deleted ones included, by path.
 
-    Built from a copy of the project with canaries wherever a careless recipe would take them in.
+    The build context is a copy of the project with canaries where a careless Dockerfile would copy
+    them into the image.
     """
     context = tmp_path_factory.mktemp("context") / "methodhub"
     ignored = shutil.ignore_patterns(".git", ".local", "__pycache__", ".env")
@@ -70,45 +71,45 @@ def content(images: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     run("docker", "rmi", "--force", IMAGE)
 
 
-def test_no_canary_of_the_context_is_in_any_layer(content: dict[str, bytes]) -> None:
+def test_no_layer_contains_a_canary_of_the_context(content: dict[str, bytes]) -> None:
     assert len(content) > 1000
     assert [name for name, data in content.items() if CANARY.encode() in data] == []
 
 
-def test_no_forbidden_file_is_in_any_layer(content: dict[str, bytes]) -> None:
+def test_no_layer_contains_a_forbidden_file(content: dict[str, bytes]) -> None:
     found = [
         name
         for name in content
         if FORBIDDEN_NAMES & set(PurePosixPath(name.partition(":")[2]).parts)
-        # Of what cffi would compile, which argon2 has done already.
+        # cffi ships headers for code that it compiles, which argon2 does not do at run time.
         or (PurePosixPath(name).suffix in FORBIDDEN_SUFFIXES and "/site-packages/cffi/" not in name)
         or "/.cache/" in name
     ]
     assert found == []
 
 
-def test_no_static_file_refers_to_a_source_map(content: dict[str, bytes]) -> None:
+def test_no_static_file_names_a_source_map(content: dict[str, bytes]) -> None:
     scripts = {name: data for name, data in content.items() if name.endswith((".js", ".css"))}
     assert scripts
     assert [name for name, data in scripts.items() if b"sourceMappingURL=" in data] == []
 
 
-def test_no_dev_package_is_in_any_layer(content: dict[str, bytes]) -> None:
+def test_no_layer_contains_a_dev_package(content: dict[str, bytes]) -> None:
     def names(lock: str) -> set[str]:
         lines = (ROOT / "requirements" / lock).read_text().splitlines()
         return {line.partition("==")[0] for line in lines if line[:1].isalpha()}
 
     dev = {name.replace("-", "_") for name in names("dev.txt") - names("app.txt")}
-    held = {
+    installed = {
         PurePosixPath(name).parent.name.partition("-")[0].lower()
         for name in content
         if name.endswith(".dist-info/METADATA")
     }
-    assert "django" in held
-    assert held & dev == set()
+    assert "django" in installed
+    assert installed & dev == set()
 
 
-def test_history_and_configuration_hold_no_secret(content: dict[str, bytes]) -> None:
+def test_history_and_configuration_contain_no_secret(content: dict[str, bytes]) -> None:
     assert content
     history = run("docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", IMAGE).stdout
     configuration = json.dumps(json.loads(run("docker", "inspect", IMAGE).stdout)[0]["Config"])
@@ -117,7 +118,7 @@ def test_history_and_configuration_hold_no_secret(content: dict[str, bytes]) -> 
             assert word not in text
 
 
-def test_the_bill_of_materials_is_what_the_image_holds(content: dict[str, bytes]) -> None:
+def test_bill_of_materials_lists_the_packages_of_the_image(content: dict[str, bytes]) -> None:
     document = json.loads(
         run("make", "--no-print-directory", "sbom", env={"RUNTIME": "docker"}).stdout
     )
@@ -125,7 +126,7 @@ def test_the_bill_of_materials_is_what_the_image_holds(content: dict[str, bytes]
     listed = {
         part["name"].lower().replace("_", "-"): part["version"] for part in document["components"]
     }
-    held = {}
+    installed = {}
     for name, data in content.items():
         if name.endswith(".dist-info/METADATA"):
             fields = dict(
@@ -133,6 +134,6 @@ def test_the_bill_of_materials_is_what_the_image_holds(content: dict[str, bytes]
                 for line in data.decode().split("\n\n")[0].splitlines()
                 if line.startswith(("Name: ", "Version: "))
             )
-            held[fields["Name"].lower().replace("_", "-")] = fields["Version"]
+            installed[fields["Name"].lower().replace("_", "-")] = fields["Version"]
     assert listed["django"].startswith("6.1.")
-    assert listed == held
+    assert listed == installed

@@ -1,4 +1,4 @@
-"""What the Compose files say, as Compose itself understands them; nothing is started."""
+"""How Compose understands the layered files, and in which order it starts the services."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import json
 import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.stack.engine import ROOT
+from scripts.stack.engine import PROJECT, ROOT, Stack, run
 
 LAYERINGS = {
     "bare": [],
     "dev": ["-f", "compose.base.yml", "-f", "compose.dev.yml"],
     "ecs": ["-f", "compose.base.yml", "-f", "compose.ecs-local.yml"],
 }
-# What a developer's shell may hold, and these tests must not see.
+# Variables of the developer's shell that must not reach these tests.
 OVERRIDES = ("COMPOSE_", "WEB_PORT", "POSTGRES_", "REDIS_", "PYTHON_IMAGE", "NOFILE", "HOST_")
 
 
 @pytest.fixture(params=LAYERINGS)
 def layering(request: pytest.FixtureRequest) -> str:
-    """Each way to layer the files."""
+    """Each layering of the Compose files."""
     return str(request.param)
 
 
 def config(layering: str, **environment: str) -> dict[str, Any]:
-    """Return what `docker compose config` makes of a layering."""
+    """Return a layering as `docker compose config` resolves it."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(OVERRIDES)}
     done = subprocess.run(
         ["docker", "compose", *LAYERINGS[layering], "config", "--format", "json"],
@@ -39,13 +40,13 @@ def config(layering: str, **environment: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert not done.stderr, "Compose warns"
-    # Compose drops the files' anchors (x-…) of what is included.
+    assert not done.stderr, "Compose prints a warning"
+    # Compose drops the anchors (x-…) of included files.
     return {k: v for k, v in json.loads(done.stdout).items() if not k.startswith("x-")}
 
 
 def published(layering: str, **environment: str) -> dict[str, dict[str, str]]:
-    """Return the published ports by service: container port to host port."""
+    """Return each service's published ports, from container port to host port."""
     return {
         name: {str(port["target"]): port["published"] for port in service.get("ports", [])}
         for name, service in config(layering, **environment)["services"].items()
@@ -53,11 +54,11 @@ def published(layering: str, **environment: str) -> dict[str, dict[str, str]]:
     }
 
 
-def test_the_bare_layering_is_the_dev_one() -> None:
+def test_bare_compose_runs_the_dev_layering() -> None:
     assert config("bare") == config("dev")
 
 
-def test_nothing_is_published_beyond_loopback(layering: str) -> None:
+def test_ports_are_published_on_loopback_only(layering: str) -> None:
     for name, service in config(layering)["services"].items():
         for port in service.get("ports", []):
             assert port["host_ip"] == "127.0.0.1", name
@@ -65,8 +66,8 @@ def test_nothing_is_published_beyond_loopback(layering: str) -> None:
 
 def test_ports_and_project_can_be_overridden(layering: str) -> None:
     ports = {"WEB_PORT": "8123", "POSTGRES_PORT": "5123", "REDIS_PORT": "6123"}
-    of_clients = {"postgres": {"5432": "5123"}, "redis": {"6379": "6123"}}
-    expected = {"web": {"8000": "8123"}} | ({} if layering == "ecs" else of_clients)
+    database_ports = {"postgres": {"5432": "5123"}, "redis": {"6379": "6123"}}
+    expected = {"web": {"8000": "8123"}} | ({} if layering == "ecs" else database_ports)
     assert published(layering, **ports) == expected
     other = config(layering, COMPOSE_PROJECT_NAME="other")
     assert other["name"] == "other"
@@ -75,9 +76,9 @@ def test_ports_and_project_can_be_overridden(layering: str) -> None:
 
 
 def test_default_ports(layering: str) -> None:
-    of_clients = {"postgres": {"5432": "5432"}, "redis": {"6379": "6379"}}
+    database_ports = {"postgres": {"5432": "5432"}, "redis": {"6379": "6379"}}
     assert published(layering) == {"web": {"8000": "8000"}} | (
-        {} if layering == "ecs" else of_clients
+        {} if layering == "ecs" else database_ports
     )
 
 
@@ -89,20 +90,36 @@ def test_both_targets_share_services_and_data() -> None:
         assert dev["services"][name] == ecs["services"][name]
 
 
-def test_the_ecs_target_mounts_no_code() -> None:
-    assert "volumes" not in config("ecs")["services"]["web"]
-
-
-def test_web_waits_for_healthy_services_and_for_migrate(layering: str) -> None:
-    waits = config(layering)["services"]["web"]["depends_on"]
-    assert {name: wait["condition"] for name, wait in waits.items()} == {
-        "postgres": "service_healthy",
-        "redis": "service_healthy",
-        "migrate": "service_completed_successfully",
+@pytest.mark.parametrize("broken", ["postgres", "redis", "migrate"])
+def test_web_does_not_start_without(broken: str, images: Stack, tmp_path: Path) -> None:
+    project = f"{PROJECT}-order"
+    unhealthy = {"test": ["CMD", "false"], "interval": "1s", "start_period": "0s", "retries": 1}
+    services: dict[str, dict[str, Any]] = {
+        "web": {"image": f"{PROJECT}-ecs"},
+        "migrate": {"image": f"{PROJECT}-ecs", "command": ["true"]},
+        "postgres": {},
+        "redis": {},
     }
+    if broken == "migrate":
+        services[broken]["command"] = ["false"]
+    else:
+        services[broken]["healthcheck"] = unhealthy
+    overlay = tmp_path / "overlay.json"
+    overlay.write_text(json.dumps({"services": services}))
+    compose = ("docker", "compose", *LAYERINGS["ecs"], "-f", str(overlay))
+    environment = {"COMPOSE_PROJECT_NAME": project, "WEB_PORT": "0"}
+    try:
+        up = run(*compose, "up", "--detach", env=environment, check=False)
+        assert up.returncode != 0
+        states = run(
+            *compose, "ps", "--all", "--format", "{{.Service}} {{.State}}", env=environment
+        )
+        assert "web created" in states.stdout.splitlines()
+    finally:
+        run(*compose, "down", "--volumes", "--timeout", "1", env=environment)
 
 
-def test_images_can_come_from_a_mirror(layering: str) -> None:
+def test_images_can_be_overridden(layering: str) -> None:
     images = {
         "PYTHON_IMAGE": "mirror.example/python:3.13",
         "POSTGRES_IMAGE": "mirror.example/postgres:18",
@@ -114,7 +131,7 @@ def test_images_can_come_from_a_mirror(layering: str) -> None:
     assert services["redis"]["image"] == images["REDIS_IMAGE"]
 
 
-def test_committed_env_files_hold_only_local_credentials() -> None:
+def test_committed_env_files_contain_only_local_credentials() -> None:
     files = subprocess.run(
         ["git", "ls-files", "env", ".env*"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

@@ -1,6 +1,6 @@
-"""make db-upgrade: a volume that PostgreSQL 17 made comes to 18, or stays as it is.
+"""make db-upgrade moves a volume of PostgreSQL 17 to 18, or leaves it as it was.
 
-One volume is made with this project's own verbs on 17; every test gets a copy of it.
+One volume is created by this project's verbs on PostgreSQL 17. Every test gets a copy of it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ VOLUME = f"{PROJECT}_postgres-data"
 KEPT, PRISTINE = f"{VOLUME}-17", f"{VOLUME}-pristine"
 SERVERS = [f"{PROJECT}-upgrade-{name}" for name in ("old", "new")]
 FILES = f"{PROJECT}-upgrade-files"
-# What each step says when it begins.
+# The first words that each step prints.
 STEPS = ("stopping what", "copying", "starting", "making", "moving", "comparing", "putting")
 USERS = 50
-# Rows, the highest number, and the number that was given last.
+# The number of rows, the highest id, and the last value of the id sequence.
 ROWS = "SELECT count(*), max(id), (SELECT last_value FROM accounts_user_id_seq) FROM accounts_user"
 AS_IT_WAS = f"{VOLUME} is as it was."
 
@@ -37,7 +37,7 @@ def remove_volumes(*names: str) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copy all files of a volume."""
+    """Copy all files from one volume to another."""
     volumes = ("--volume", f"{source}:/from:ro", "--volume", f"{target}:/to")
     engine.run(
         *("docker", "run", "--rm", "--network", "none", "--entrypoint", "cp", *volumes),
@@ -47,7 +47,7 @@ def copy(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def server(major: int, volume: str) -> Iterator[str]:
-    """Start a server as the official image is documented to be started; its id."""
+    """Run a server as the official image documents it, and yield the container's id."""
     mount = "/var/lib/postgresql" if major >= 18 else "/var/lib/postgresql/data"
     given = ("--detach", "--network", "none", "--volume", f"{volume}:{mount}")
     name = engine.run("docker", "run", *given, f"postgres:{major}").stdout.strip()
@@ -60,39 +60,39 @@ def server(major: int, volume: str) -> Iterator[str]:
         engine.run("docker", "rm", "--volumes", name)
 
 
-def ask(name: str, statement: str, database: str = "methodhub") -> str:
-    """Run SQL as the superuser in a container."""
+def query(name: str, statement: str, database: str = "methodhub") -> str:
+    """Run SQL as the superuser in a container, and return what it prints."""
     psql = ("psql", "--username=postgres", "-qtA", "--no-psqlrc", database, "-c", statement)
     return engine.run("docker", "exec", name, *psql).stdout.strip()
 
 
 def rows(major: int, volume: str) -> str:
-    """Return what a server of the major finds in the volume."""
+    """Return ROWS as a server of this major version reads them in the volume."""
     with server(major, volume) as name:
-        return ask(name, ROWS)
+        return query(name, ROWS)
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A clone that was at home on 17: migrated, with users, a snapshot and one more role."""
+    """A clone on PostgreSQL 17, with users, a snapshot and a further role."""
     clone = Clone(tmp_path_factory.mktemp("upgrade") / "methodhub", PROJECT, 8770)
     file = clone.folder / "compose.base.yml"
-    present = file.read_text()
-    # Where 17 has its data directory.
+    original = file.read_text()
+    # The data directory of PostgreSQL 17.
     clone.replace("compose.base.yml", "a:/var/lib/postgresql\n", "a:/var/lib/postgresql/data\n")
     remove_volumes(VOLUME, KEPT, PRISTINE, f"{VOLUME}-new")
     old = "POSTGRES_IMAGE=postgres:17"
     assert clone.run("make", "up", old).returncode == 0
     assert clone.run("make", "seed", f"USERS={USERS}", old).returncode == 0
-    # Numbers that were given and are gone must not be given again.
+    # The upgrade must not reuse the ids of deleted rows.
     clone.sql("DELETE FROM accounts_user WHERE id = (SELECT max(id) FROM accounts_user)")
     assert clone.run("make", "db-snapshot", "NAME=before", old).returncode == 0
     clone.sql("DELETE FROM accounts_user WHERE id = (SELECT max(id) FROM accounts_user)")
     postgres = clone.container("postgres")
-    ask(postgres, "CREATE ROLE reader LOGIN PASSWORD 'reads'")
-    ask(postgres, "GRANT SELECT ON accounts_user TO reader")
+    query(postgres, "CREATE ROLE reader LOGIN PASSWORD 'reads'")
+    query(postgres, "GRANT SELECT ON accounts_user TO reader")
     assert clone.run("make", "down", old).returncode == 0
-    file.write_text(present)
+    file.write_text(original)
     copy(VOLUME, PRISTINE)
     yield clone
     clone.remove()
@@ -101,7 +101,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 @pytest.fixture
 def old(clone: Clone) -> str:
-    """Put 17's volume back, alone; return its rows."""
+    """Restore the volume of PostgreSQL 17, and return its ROWS."""
     assert clone.run("make", "down").returncode == 0
     remove_volumes(VOLUME, KEPT, f"{VOLUME}-new")
     engine.run(
@@ -109,25 +109,25 @@ def old(clone: Clone) -> str:
         *("--label", "com.docker.compose.volume=postgres-data", VOLUME),
     )
     copy(PRISTINE, VOLUME)
-    # With the superuser of `make up`; two were deleted.
+    # `make up` added a superuser, and two users were deleted.
     return f"{USERS - 1}|{USERS - 1}|{USERS + 1}"
 
 
-def test_up_names_the_verb_and_starts_nothing(clone: Clone, old: str) -> None:
+def test_up_names_db_upgrade_and_starts_nothing(clone: Clone, old: str) -> None:
     done = clone.run("make", "up")
     assert done.returncode != 0
-    assert f"{VOLUME} was made by PostgreSQL 17, and postgres:18 is 18" in done.stderr
+    assert f"{VOLUME} was created by PostgreSQL 17, but postgres:18 is PostgreSQL 18" in done.stderr
     assert "make db-upgrade" in done.stderr
-    # A bare Compose has the image's own word.
+    # With plain Compose, the image itself refuses the volume.
     assert clone.run("docker", "compose", "up", "--detach", "--wait").returncode != 0
     clone.run("docker", "compose", "down")
     assert rows(17, VOLUME) == old
-    # What the image left behind is no obstacle.
+    # The upgrade works even after the image left an empty folder there.
     assert clone.run("make", "db-upgrade").returncode == 0
     assert rows(18, VOLUME) == old
 
 
-def test_upgrade_moves_all_and_keeps_the_old_volume(clone: Clone, old: str) -> None:
+def test_upgrade_moves_everything_and_keeps_the_old_volume(clone: Clone, old: str) -> None:
     done = clone.run("make", "db-upgrade")
     assert done.returncode == 0
     assert re.search(r"the same: \d\d tables, \d\d sequences", done.stdout)
@@ -141,7 +141,7 @@ def test_upgrade_moves_all_and_keeps_the_old_volume(clone: Clone, old: str) -> N
     browser.login("admin@example.com", "admin")
     assert "Site administration" in browser.get("/admin/").body
     assert "No migrations to apply" in clone.run("make", "migrate").stdout
-    # Signing in wrote a row, and no user.
+    # Signing in added no user.
     assert clone.sql(ROWS) == old
     made = "INSERT INTO accounts_user (email, name, password, is_superuser, is_staff, is_active, "
     made += "date_joined) VALUES ('next@example.com', '', '', false, false, true, now())"
@@ -166,7 +166,7 @@ def test_upgrade_moves_all_and_keeps_the_old_volume(clone: Clone, old: str) -> N
 
 
 def interrupted(clone: Clone, step: str, how: str) -> str:
-    """Begin an upgrade and kill it, or its containers, when a step begins; what it complained."""
+    """Kill an upgrade, or its containers, when a step begins. Return its error output."""
     with subprocess.Popen(
         ["make", "db-upgrade"],
         cwd=clone.folder,
@@ -193,7 +193,7 @@ def interrupted(clone: Clone, step: str, how: str) -> str:
 
 
 def kill_containers() -> bool:
-    """Kill the upgrade's containers; whether there was one."""
+    """Kill the upgrade's containers, and return whether there was one."""
     killed = [
         engine.run("docker", "kill", name, check=False).returncode for name in (*SERVERS, FILES)
     ]
@@ -202,21 +202,21 @@ def kill_containers() -> bool:
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("how", ["verb", "containers"])
-def test_an_interruption_leaves_the_old_volume_working(
+def test_interrupted_upgrade_leaves_the_old_volume_working(
     clone: Clone, old: str, step: str, how: str
 ) -> None:
-    said = interrupted(clone, step, how)
+    errors = interrupted(clone, step, how)
     engine.run("docker", "rm", "--force", "--volumes", FILES, *SERVERS, check=False)
     if step != "putting":
         assert rows(17, VOLUME) == old
-        assert how == "verb" or AS_IT_WAS in said
+        assert how == "verb" or AS_IT_WAS in errors
     assert clone.run("make", "db-upgrade").returncode == 0
     assert rows(18, VOLUME) == old
     assert rows(17, KEPT) == old
 
 
-def test_an_interruption_after_the_swap_is_finished(clone: Clone, old: str) -> None:
-    """As if the machine had gone down right after the new data came into their place."""
+def test_upgrade_interrupted_after_the_swap_is_completed(clone: Clone, old: str) -> None:
+    """The state that a crash leaves right after the new data directory is in place."""
     assert clone.run("make", "db-upgrade").returncode == 0
     copy(PRISTINE, VOLUME)
     engine.run(
@@ -231,10 +231,10 @@ def test_an_interruption_after_the_swap_is_finished(clone: Clone, old: str) -> N
     assert rows(18, VOLUME) == old
 
 
-def test_other_rows_stop_it(clone: Clone, old: str) -> None:
-    # A dump leaves out the rows of what belongs to an extension.
+def test_upgrade_stops_when_rows_differ(clone: Clone, old: str) -> None:
+    # A dump omits the rows of tables that belong to an extension.
     with server(17, VOLUME) as name:
-        ask(name, "CREATE TABLE lost AS SELECT 1 AS one; ALTER EXTENSION citext ADD TABLE lost")
+        query(name, "CREATE TABLE lost AS SELECT 1 AS one; ALTER EXTENSION citext ADD TABLE lost")
     done = clone.run("make", "db-upgrade")
     assert done.returncode != 0
     assert "< methodhub table lost|1" in done.stderr
@@ -245,7 +245,7 @@ def test_other_rows_stop_it(clone: Clone, old: str) -> None:
     assert not {KEPT, f"{VOLUME}-new"} & set(left)
 
 
-def test_what_is_in_the_way_is_told(clone: Clone, old: str) -> None:
+def test_obstacle_is_reported_with_its_remedy(clone: Clone, old: str) -> None:
     done = clone.run("make", "db-upgrade", POSTGRES_OLD_IMAGE="redis:8")
     assert done.returncode != 0
     assert "redis:8 is not of that major: name one with POSTGRES_OLD_IMAGE=…" in done.stderr
@@ -253,7 +253,7 @@ def test_what_is_in_the_way_is_told(clone: Clone, old: str) -> None:
         done = clone.run("make", "db-upgrade")
         assert done.returncode != 0
         assert f"uses the volume {VOLUME}: docker stop " in done.stderr
-        assert ask(name, ROWS) == old
+        assert query(name, ROWS) == old
     engine.run("docker", "volume", "create", KEPT)
     done = clone.run("make", "db-upgrade")
     assert done.returncode != 0
