@@ -1,33 +1,39 @@
-# The verbs over a Docker engine.
+# The verbs for the docker runtime.
 
 DEV := sh scripts/compose dev
 ECS := sh scripts/compose ecs
 RUNNING := sh scripts/compose running
 
-# Fargate's nofile, or what this machine allows, where that is less.
+# Fargate's limit for open files, or this machine's where it is lower.
 export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $$limit -gt 65535 ]; then limit=65535; fi; echo $$limit)
 
-# CA_BUNDLE is usually outside the project; it is the user who named it.
+# Let Buildx read CA_BUNDLE outside the project without asking.
 export BUILDX_BAKE_ENTITLEMENTS_FS := 0
 
-# A one-off container of the running target, beside running services.
+# Run a command in a new container of the running target.
 ONE_OFF = $(RUNNING) services && $(RUNNING) run --rm --no-deps web
-DATABASE = sh scripts/database-in-container
-# The same, always with the dev target's tools, on the whole project.
+# Run a dev tool on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
+DATABASE = sh scripts/database-in-container
 
-# Compose says only that something failed, not why.
+# Compose reports only that a service failed. The doctor shows why.
 OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
 OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 
-# Of a start's migrate only a failure is news.
+# Show migrate's output only when it fails.
 MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
 
-# Build one of the Dockerfile's further stages.
-STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+# Build one stage of the Dockerfile.
+STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile \
+  --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
+  $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 
-# Side by side, so that it is quick: web's processes start while PostgreSQL does, and migrate runs in
-# web's container. Whoever waits for `make up` meets no site that is not migrated.
+# Fail unless a variable is a whole number.
+WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
+  echo "$(1) must be a whole number, for example $(1)=3 (got '$($(1))')." >&2; exit 1 ;; esac
+
+# Two seconds quicker than waiting for each step: web starts while PostgreSQL does, and migrate runs
+# in web's container. The verb ends when the database is migrated.
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
@@ -38,13 +44,13 @@ up: env/secrets.env
 	@$(DEV) await web $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
-# One for each replica, as 8000-8002; the engine deals them out.
+# A range of ports, such as 8000-8002, gives each replica one.
 WEB_PORTS = $(if $(filter-out 1,$(REPLICAS)),$(WEB_PORT)-$$(($(WEB_PORT) + $(REPLICAS) - 1)),$(WEB_PORT))
 
-# The services stay as they are; only web, and the one-off migrate, are swapped.
+# Replace web and the worker. PostgreSQL and Redis keep running.
 up-prodlike: env/secrets.env
-	@case "$(REPLICAS)" in "" | 0* | *[!0-9]*) echo "REPLICAS is '$(REPLICAS)': say how many containers, as REPLICAS=3." >&2; exit 1 ;; esac
-	@case "$(WORKER_REPLICAS)" in "" | 0* | *[!0-9]*) echo "WORKER_REPLICAS must be a whole number, for example WORKER_REPLICAS=2 (got '$(WORKER_REPLICAS)')." >&2; exit 1 ;; esac
+	@$(call WHOLE_NUMBER,REPLICAS)
+	@$(call WHOLE_NUMBER,WORKER_REPLICAS)
 	@sh scripts/doctor docker quick ecs
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) services $(OR_EXPLAIN)
@@ -57,7 +63,7 @@ down:
 	@$(RUNNING) down --remove-orphans
 
 reset:
-	@sh scripts/confirm "Delete the local database and all that is in it?"
+	@sh scripts/confirm "Delete the local database and all its data?"
 	@$(RUNNING) down --remove-orphans --volumes
 
 ps:
@@ -97,7 +103,7 @@ db-snapshot:
 	@$(RUNNING) services
 	@$(DATABASE) snapshot $(NAME)
 
-# The cache, sessions included, is of the other data.
+# The cache and the sessions in it belong to the replaced data.
 db-restore:
 	@$(RUNNING) services
 	@$(DATABASE) restore $(NAME)
@@ -127,11 +133,11 @@ seed:
 	@$(DEV) services
 	@$(DEV) run --rm --no-deps web python manage.py seed $(if $(USERS),--users $(USERS))
 
-# Without reload: a restart would lose the debugger. `make up` goes back to the usual web.
+# --noreload, because a restart would lose the debugger. `make up` restores the usual web.
 debug: env/secrets.env
 	@$(DEV) services
 	@$(DEV) stop web
-	@echo "Attach to localhost:$(DEBUG_PORT); the site is on http://localhost:$(WEB_PORT)/. Ctrl-C ends; then make up."
+	@echo "Attach to localhost:$(DEBUG_PORT); the site is on http://localhost:$(WEB_PORT)/. Stop with Ctrl-C, then run make up."
 	@$(DEV) run --rm --no-deps --publish 127.0.0.1:$(WEB_PORT):8000 --publish 127.0.0.1:$(DEBUG_PORT):5678 web \
 	  python -X frozen_modules=off -m debugpy --listen 0.0.0.0:5678 manage.py runserver --noreload 0.0.0.0:8000
 
@@ -140,21 +146,21 @@ test: env/secrets.env
 	@$(DEV) services
 	@$(TOOLS) sh scripts/test $(T) $(ARGS)
 
-# From this machine, with the host runtime's Python.
+# Runs on this machine, with the host runtime's Python.
 test-stack: env/secrets.env
 	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack) $(ARGS)
 
-# The same; in a Compose project of its own, from a copy of the work tree.
+# Runs on this machine too, on a copy of the work tree in a Compose project of its own.
 bench: env/secrets.env
 	@sh scripts/host-python -m scripts.bench $(ONLY)
 
 test-host:
-	@echo "test-host tests the other runtime: RUNTIME=host make test-host" >&2; exit 1
+	@echo "test-host tests the host runtime. Run RUNTIME=host make test-host." >&2; exit 1
 
 doctor:
 	@sh scripts/doctor docker
 
-# What a new container of the running target gets, whether or not the present one started.
+# In a new container, so that it works when web failed to start.
 env:
 	@$(RUNNING) run --rm --no-deps web python manage.py env $(ARGS)
 
@@ -183,7 +189,9 @@ sbom:
 
 lock:
 	@$(call STAGE,build)
-	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
+	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) \
+	  $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) \
+	  --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
 
 env/secrets.env:
 	@sh scripts/make-secrets
