@@ -1,8 +1,9 @@
-"""What every test has: the real PostgreSQL, and a corner of the real Redis of its own."""
+"""Fixtures of all tests: the real PostgreSQL, and the real Redis under keys of their own."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,16 +13,19 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import User
+from tests.forked import refuse_public_sockets
+
+sys.addaudithook(refuse_public_sockets)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what waits for seconds: at the end nothing would be left to do beside it."""
+    """Run slow-waiting tests first, so that other tests run while they wait."""
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 @pytest.fixture(autouse=True)
 def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
-    """Prefix the keys, so that neither other workers nor a running site are met; clean up."""
+    """Prefix cache keys, so that neither another worker nor a running site shares them."""
     prefix = f"test-{os.getpid()}-{worker_id}"
     settings.CACHES = {"default": settings.CACHES["default"] | {"KEY_PREFIX": prefix}}
     yield
@@ -29,15 +33,15 @@ def own_cache(settings: Settings, worker_id: str) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def quick_passwords(settings: Settings) -> None:
-    """Hash new passwords with what takes no time; what is in a fixture is still understood."""
-    quick = "django.contrib.auth.hashers.MD5PasswordHasher"
-    settings.PASSWORD_HASHERS = [quick, *settings.PASSWORD_HASHERS]
+def fast_password_hasher(settings: Settings) -> None:
+    """Hash new passwords with MD5; existing hashes of the real hashers still verify."""
+    fast = "django.contrib.auth.hashers.MD5PasswordHasher"
+    settings.PASSWORD_HASHERS = [fast, *settings.PASSWORD_HASHERS]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def close_pools() -> Iterator[None]:
-    """Close the connection pools, whose threads would outlive the tests."""
+    """Close the connection pools: their threads would keep the process alive."""
     yield
     for connection in connections.all(initialized_only=True):
         connection.close()
@@ -46,7 +50,7 @@ def close_pools() -> Iterator[None]:
 
 @pytest.fixture
 def superuser(db: None) -> User:
-    """A user who may do everything in the admin."""
+    """A user with all permissions."""
     return User.objects.create_superuser("Super@Example.com", "correct horse")
 
 
@@ -59,7 +63,7 @@ def admin_client(client: Client, superuser: User) -> Client:
 
 @pytest.fixture
 def redis_away(settings: Settings) -> None:
-    """Point the cache at a port where nothing listens, as when Redis has died."""
+    """Point the cache at a port where nothing listens."""
     settings.CACHES = {
         "default": settings.CACHES["default"] | {"LOCATION": "redis://127.0.0.1:1/0"}
     }
