@@ -1,4 +1,4 @@
-"""The user: the e-mail address is the login."""
+"""The user, who signs in with an e-mail address, and the counters of the throttle."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -12,9 +12,9 @@ from accounts.managers import UserManager
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """Somebody who may sign in.
+    """A user account.
 
-    Custom from the first migration, since AUTH_USER_MODEL cannot be changed later:
+    It is a custom model from the first migration, because AUTH_USER_MODEL cannot change later:
     https://docs.djangoproject.com/en/6.1/topics/auth/customizing/
     """
 
@@ -39,11 +39,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        """Nobody has the same address in another case; the database sees to it."""
-
+        # E-mail addresses are unique regardless of case.
         constraints: ClassVar = [
             models.UniqueConstraint(
-                # What email__iexact compares, so that finding a user takes the index as well.
+                # email__iexact compares UPPER(email), so lookups use this index too.
                 Upper("email"),
                 name="accounts_user_email_ci",
                 violation_error_message="A user with that e-mail address already exists.",
@@ -51,11 +50,10 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        """Return the address, which names the user everywhere."""
         return self.email
 
     def get_short_name(self) -> str:
-        """Return what the admin greets the user by."""
+        """Return the name in the admin's greeting."""
         return self.name or self.email
 
     def get_session_auth_hash(self) -> str:
@@ -72,3 +70,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     def end_sessions(self) -> None:
         """Sign the user out of all sessions, even of those that a stale cache still holds."""
         type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
+
+
+class AttemptCounter(models.Model):
+    """Attempts counted under one key until it expires; see accounts.throttle."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    attempts = models.PositiveIntegerField()
+    expires = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.attempts} until {self.expires}"

@@ -1,62 +1,107 @@
-"""Failed sign-ins are counted in PostgreSQL (django-axes), and too many are refused for a while.
+"""Limits on attempts, such as sign-ins, counted in PostgreSQL.
 
-It covers whatever calls django.contrib.auth's authenticate with a request: our page and the admin.
+The counts are shared by all replicas and do not depend on Redis.
 """
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
-from axes.backends import AxesStandaloneBackend
-from axes.handlers.database import AxesDatabaseHandler
 from django.conf import settings
-from django.db.models import Sum
+from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from accounts.models import AttemptCounter
 from serving.client_ip import client_ip
 
-# The failure that locks, of each of AXES_LOCKOUT_PARAMETERS: one account from one address, one
-# address, one account. An address alone cannot lock an account for anybody else, since it is
-# refused long before; an office behind one address has room to mistype.
-LIMITS = (5, 30, 50)
+logger = logging.getLogger(__name__)
+
+WINDOW = timedelta(minutes=10)
+# Expired counters that each new attempt deletes, so that the table stays small.
+CLEANUP_BATCH = 100
+
+# Every statement locks its rows in the order of their keys: two of them cannot deadlock.
+_ADD = """
+    INSERT INTO accounts_attemptcounter AS counter (key, attempts, expires)
+    SELECT key, GREATEST(%(step)s, 0), statement_timestamp() + %(window)s
+    FROM unnest(%(keys)s::text[]) AS key ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET
+        attempts = CASE WHEN counter.expires <= statement_timestamp() THEN excluded.attempts
+                        ELSE GREATEST(counter.attempts + %(step)s, 0) END,
+        expires = CASE WHEN counter.expires <= statement_timestamp() THEN excluded.expires
+                       ELSE counter.expires END
+    RETURNING key, attempts, ceil(extract(epoch FROM expires - statement_timestamp()))::int
+"""
 
 
-class Backend(AxesStandaloneBackend):  # type: ignore[misc]
-    """Refuses who is locked out, ahead of the backend that looks at the password."""
+class TooManyAttemptsError(Exception):
+    """An attempt was refused; ``accounts.middleware`` answers 429.
 
-    async def aauthenticate(self, request: HttpRequest | None, **credentials: Any) -> None:
-        """Refuse asynchronous code too; axes itself does not."""
-        await sync_to_async(self.authenticate)(request, **credentials)
+    ``retry_after`` is the number of seconds until attempts are accepted again.
+    """
 
-
-class Handler(AxesDatabaseHandler):  # type: ignore[misc]
-    """axes' counts in PostgreSQL, with a limit of its own for each."""
-
-    def get_failures(
-        self, request: HttpRequest, credentials: Mapping[str, Any] | None = None
-    ) -> int:
-        """Return how often a limit was reached; AXES_FAILURE_LIMIT is 1."""
-        return max(
-            (attempts.aggregate(sum=Sum("failures_since_start"))["sum"] or 0) // limit
-            for attempts, limit in zip(
-                self.get_user_attempts(request, credentials), LIMITS, strict=True
-            )
-        )
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many attempts; the next is accepted in {retry_after} seconds.")
+        self.retry_after = retry_after
 
 
-def account(_request: HttpRequest, credentials: Mapping[str, Any] | None) -> str:
-    """Return the name to count under: all that email__iexact takes for the same is the same."""
-    return str((credentials or {}).get("username", "")).upper()[:255]
+def counter_key(*parts: str) -> str:
+    """Return the key of a counter: a digest, because the parts hold what strangers typed."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def address(request: HttpRequest) -> str | None:
-    """Return the address to count under, or None without one.
+def count_attempt(limits: Mapping[str, int], window: timedelta = WINDOW) -> list[str]:
+    """Count one attempt, and return the keys of the counters that are now at their limit.
 
-    Of IPv6 the network: whoever has one address there has 2**64.
+    ``limits`` maps the key of each counter to the attempts allowed within ``window``. The check and
+    the count are one transaction, so parallel attempts cannot exceed a limit. It is the outermost
+    transaction (RuntimeError otherwise): a rollback of the request would forget the attempt.
+
+    Raises TooManyAttemptsError, and counts nothing, if a counter was at its limit before. So
+    attempts during a lockout do not extend it, and do not use up the limits of other counters.
+    """
+    with transaction.atomic(durable=True):
+        rows = _add(1, limits, window)
+        if excess := [retry_after for key, attempts, retry_after in rows if attempts > limits[key]]:
+            raise TooManyAttemptsError(max(excess))
+        expired = AttemptCounter.objects.filter(expires__lte=Now())
+        batch = expired.select_for_update(skip_locked=True)[:CLEANUP_BATCH]
+        AttemptCounter.objects.filter(pk__in=batch).delete()
+    return [key for key, attempts, _ in rows if attempts == limits[key]]
+
+
+def uncount_attempt(keys: Iterable[str]) -> None:
+    """Take back an attempt that turned out to be legitimate."""
+    _add(-1, keys, WINDOW)
+
+
+def lock(keys: Iterable[str]) -> TooManyAttemptsError:
+    """Refuse further attempts for a whole WINDOW from now, and return the exception to raise."""
+    for key in keys:
+        AttemptCounter.objects.filter(pk=key).update(expires=Now() + WINDOW)
+    logger.warning("Too many failed attempts: refused for the next %s.", WINDOW)
+    return TooManyAttemptsError(int(WINDOW.total_seconds()))
+
+
+def network_limits(action: str, request: HttpRequest) -> dict[str, int]:
+    """Return the counters and limits of an action for the client's networks."""
+    limits = zip(networks(request), (30, 120), strict=False)
+    return {counter_key(action, "network", network): limit for network, limit in limits}
+
+
+def networks(request: HttpRequest) -> tuple[str, ...]:
+    """Return the networks that an attempt counts for, the smallest first.
+
+    An IPv4 address is one. An IPv6 address has two: its /64, the smallest network, in which a
+    client may choose any address; and its /48, the largest that one customer usually gets:
+    https://www.ripe.net/publications/docs/ripe-690/
     """
     client = client_ip(
         request.META.get("REMOTE_ADDR", ""),
@@ -64,19 +109,32 @@ def address(request: HttpRequest) -> str | None:
         settings.ENV.TRUSTED_PROXY_COUNT,
     )
     try:
-        found = ipaddress.ip_address(client)
+        address = ipaddress.ip_address(client)
     except ValueError:
+        return (client,)
+    if isinstance(address, ipaddress.IPv6Address):
+        if not address.ipv4_mapped:
+            return tuple(
+                str(ipaddress.IPv6Network((int(address), prefix), strict=False))
+                for prefix in (64, 48)
+            )
+        address = address.ipv4_mapped
+    return (str(address),)
+
+
+def too_many_attempts(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+    """Answer 429 to TooManyAttemptsError; as a middleware's process_exception."""
+    if not isinstance(exception, TooManyAttemptsError):
         return None
-    if isinstance(found, ipaddress.IPv4Address):
-        return str(found)
-    if found.ipv4_mapped:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(found), 64), strict=False).network_address)
+    minutes = -(-exception.retry_after // 60)
+    response = render(request, "429.html", {"minutes": minutes}, status=429)
+    response["Retry-After"] = str(exception.retry_after)
+    response["Cache-Control"] = "no-store"
+    return response
 
 
-def locked_out(request: HttpRequest, *_: Any) -> HttpResponse:
-    """Answer 429 to a sign-in that is refused, or that was the last one allowed."""
-    seconds = settings.AXES_COOLOFF_TIME.seconds
-    answer = render(request, "429.html", {"minutes": seconds // 60}, status=429)
-    answer["Retry-After"] = str(seconds)
-    return answer
+def _add(step: int, keys: Iterable[str], window: timedelta) -> list[tuple[str, int, int]]:
+    with connection.cursor() as cursor:
+        params: dict[str, Any] = {"step": step, "window": window, "keys": list(keys)}
+        cursor.execute(_ADD, params)
+        return list(cursor.fetchall())

@@ -5,7 +5,6 @@ https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
 import socket
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ INSTALLED_APPS = [
     "accounts",
     "home",
     "background",
-    "axes",
     "django_ox",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -85,8 +83,7 @@ MIDDLEWARE = [
         if DEV_TOOLS
         else []
     ),
-    # Turns a refused sign-in into the answer 429.
-    "axes.middleware.AxesMiddleware",
+    "accounts.middleware.throttle_middleware",
 ]
 
 TEMPLATES = [
@@ -184,7 +181,11 @@ TASKS = {
 # -- accounts -------------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["accounts.throttle.Backend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "accounts.auth_backend.LockoutBackend",
+    # Sessions from before LockoutBackend name this one.
+    "django.contrib.auth.backends.ModelBackend",
+]
 PASSWORD_HASHERS = [
     "accounts.hashers.Argon2",
     # Of former times; such a hash is replaced when its owner signs in.
@@ -201,22 +202,6 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
-
-# Too many failed sign-ins: https://django-axes.readthedocs.io/en/latest/4_configuration.html
-AXES_HANDLER = "accounts.throttle.Handler"
-# What is counted; LIMITS of that module has the numbers.
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address", "username"]
-AXES_FAILURE_LIMIT = 1
-AXES_COOLOFF_TIME = timedelta(minutes=10)
-# Who is refused anyway does not make the lock last longer.
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
-AXES_USERNAME_FORM_FIELD = "username"
-AXES_USERNAME_CALLABLE = "accounts.throttle.account"
-AXES_CLIENT_IP_CALLABLE = "accounts.throttle.address"
-AXES_LOCKOUT_CALLABLE = "accounts.throttle.locked_out"
-# Failures of the last minutes are all that is kept.
-AXES_DISABLE_ACCESS_LOG = True
-AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
 # -- static files ---------------------------------------------------------------------------------
 

@@ -124,8 +124,6 @@ def configure(
             "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
             # django_ox logs the same, with duration and attempt.
             "django.tasks": {"level": "CRITICAL"},
-            # Below WARNING, axes logs every step of every sign-in.
-            "axes": {"level": "WARNING"},
             # While PostgreSQL is away, the pool warns every second. Requests log their own errors.
             "psycopg.pool": {"level": "ERROR"},
         },
