@@ -1,26 +1,43 @@
 """Django's own user forms, for a user without a username."""
 
-from django.contrib.auth.forms import AdminUserCreationForm
-from django.contrib.auth.forms import UserChangeForm as DjangoUserChangeForm
+from typing import Any
+
+from django.contrib.auth import forms
+from django.core.mail import send_mail
+from django.template.loader import render_to_string
 
 from accounts.models import User
 
 
-class UserCreationForm(AdminUserCreationForm):  # type: ignore[type-arg]
-    """Make a user: address, and a password twice or none."""
+class UserCreationForm(forms.AdminUserCreationForm):  # type: ignore[type-arg]
+    """Asks for an address, and for a password unless the account is to have none."""
 
     class Meta:
-        """On our user."""
-
         model = User
         fields = ("email",)
 
 
-class UserChangeForm(DjangoUserChangeForm):  # type: ignore[type-arg]
-    """Change a user; the password is changed on a page of its own."""
+class UserChangeForm(forms.UserChangeForm):  # type: ignore[type-arg]
+    """Links to the page that changes the password."""
 
     class Meta:
-        """On our user."""
-
         model = User
         fields = "__all__"
+
+
+class PasswordResetForm(forms.PasswordResetForm):
+    """Raises an error if the mail cannot be sent; Django's own form only logs it."""
+
+    def send_mail(
+        self,
+        subject_template_name: str,
+        email_template_name: str,
+        context: dict[str, Any],
+        from_email: str | None,
+        to_email: str,
+        html_email_template_name: str | None = None,
+    ) -> None:
+        """Send the mail, so that the task that called ``save`` is retried after a failure."""
+        subject = render_to_string(subject_template_name, context).strip()
+        body = render_to_string(email_template_name, context)
+        send_mail(subject, body, from_email, [to_email])
