@@ -301,6 +301,11 @@ class Stack:
         name = self.compose("run", *given, service, *command, target=target).split()[-1]
         return Container(self, name)
 
+    def ensure_superuser(self) -> None:
+        """Create the superuser, from a dev container because the ecs target refuses to."""
+        command = ("python", "manage.py", "ensure_superuser")
+        self.compose("run", "--rm", "--no-deps", "web", *command, target="dev")
+
     def client(self, script: str, *arguments: str, timeout: float = 120) -> Any:
         """Run a script inside the project's network; return the JSON it prints.
 

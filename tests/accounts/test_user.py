@@ -1,4 +1,4 @@
-"""The user model: the e-mail address is the login, in whatever case."""
+"""The user model and the commands that create users."""
 
 import dataclasses
 
@@ -16,19 +16,19 @@ from accounts.models import User
 pytestmark = pytest.mark.django_db
 
 
-def test_signs_in_by_email_in_any_case(rf: RequestFactory) -> None:
+def test_user_signs_in_by_email_in_any_case(rf: RequestFactory) -> None:
     user = User.objects.create_user("Ada@Example.com", "correct horse")
     assert authenticate(rf.post("/"), username="ada@EXAMPLE.com", password="correct horse") == user
     assert authenticate(rf.post("/"), username="ada@example.com", password="wrong") is None
 
 
-def test_signs_in_from_async_code(rf: RequestFactory) -> None:
+def test_user_signs_in_from_async_code(rf: RequestFactory) -> None:
     user = User.objects.create_user("ada@example.com", "correct horse")
     sign_in = async_to_sync(aauthenticate)
     assert sign_in(rf.post("/"), username="ADA@example.com", password="correct horse") == user
 
 
-def test_database_refuses_the_same_address_in_another_case() -> None:
+def test_address_in_another_case_is_a_duplicate() -> None:
     User.objects.create_user("ada@example.com")
     with pytest.raises(IntegrityError), transaction.atomic():
         User.objects.bulk_create([User(email="ADA@example.com")])
@@ -36,7 +36,7 @@ def test_database_refuses_the_same_address_in_another_case() -> None:
         User(email="ADA@example.com", password="x").full_clean()
 
 
-def test_without_password_nobody_signs_in(rf: RequestFactory) -> None:
+def test_user_without_password_cannot_sign_in(rf: RequestFactory) -> None:
     user = User.objects.create_user("ada@example.com")
     assert not user.has_usable_password()
     assert authenticate(rf.post("/"), username="ada@example.com", password="") is None
@@ -47,12 +47,12 @@ def test_inactive_user_cannot_sign_in(rf: RequestFactory) -> None:
     assert authenticate(rf.post("/"), username="ada@example.com", password="correct horse") is None
 
 
-def test_needs_an_address() -> None:
+def test_user_without_address_is_refused() -> None:
     with pytest.raises(ValueError, match="e-mail address"):
         User.objects.create_user("")
 
 
-def test_a_new_user_may_do_nothing_and_a_superuser_everything() -> None:
+def test_new_user_has_no_permissions_and_superuser_has_all() -> None:
     user = User.objects.create_user("user@example.com")
     superuser = User.objects.create_superuser("super@example.com", "correct horse")
     assert (user.is_staff, user.is_superuser) == (False, False)
@@ -60,15 +60,15 @@ def test_a_new_user_may_do_nothing_and_a_superuser_everything() -> None:
     assert str(user) == "user@example.com"
 
 
-def test_createsuperuser_asks_for_no_username() -> None:
+def test_createsuperuser_needs_no_username() -> None:
     call_command("createsuperuser", email="super@example.com", interactive=False, verbosity=0)
     assert User.objects.get().is_superuser
 
 
 class TestEnsureSuperuser:
-    """The command that makes the dev superuser at every start."""
+    """The command that runs at every start of the dev target."""
 
-    def test_makes_it_once_and_leaves_a_changed_password_alone(self) -> None:
+    def test_superuser_is_made_once_and_keeps_a_changed_password(self) -> None:
         call_command("ensure_superuser")
         user = User.objects.get()
         assert user.is_superuser
@@ -78,16 +78,22 @@ class TestEnsureSuperuser:
         assert User.objects.get().check_password("changed")
 
     @pytest.mark.django_db(transaction=True)
-    def test_migrate_runs_it_when_told_so(self) -> None:
+    def test_migrate_makes_the_superuser_on_request(self) -> None:
         call_command("migrate", verbosity=0)
         assert not User.objects.exists()
         call_command("migrate", ensure_superuser=True, verbosity=0)
         assert User.objects.get().is_superuser
 
-    def test_says_which_variables_it_needs(self, settings: Settings) -> None:
+    def test_missing_variables_are_named(self, settings: Settings) -> None:
         settings.ENV = dataclasses.replace(settings.ENV, DJANGO_SUPERUSER_PASSWORD=None)
         with pytest.raises(CommandError, match="DJANGO_SUPERUSER_PASSWORD"):
             call_command("ensure_superuser")
+
+    def test_ecs_target_refuses_it(self, settings: Settings) -> None:
+        settings.ENV = dataclasses.replace(settings.ENV, TARGET="ecs")
+        with pytest.raises(CommandError, match="dev target only"):
+            call_command("ensure_superuser")
+        assert not User.objects.exists()
 
 
 def test_demonstration_users_load_and_sign_in(rf: RequestFactory) -> None:

@@ -72,8 +72,7 @@ FAULTS = [
 @pytest.fixture(scope="module")
 def signed_in(stack: Stack) -> Browser:
     """A client signed in to the admin of the shared web container."""
-    run_manage = ("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
-    stack.compose(*run_manage)
+    stack.ensure_superuser()
     browser = stack.container("web").browser()
     answer = browser.login("admin@example.com", stack.canaries["DJANGO_SUPERUSER_PASSWORD"])
     assert answer.status == 302
@@ -136,7 +135,7 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
     assert ready.seconds < ANSWERED_WITHIN
     if fault.service == "postgres":
         assert as_json.status == 503
-        assert as_json.json() == {"error": "The service is unavailable for a moment"}
+        assert as_json.json() == {"error": "The service is temporarily unavailable"}
         assert "canary" not in pages[0].body + as_json.body
 
     wait_for(lambda: is_well(signed_in), 30)

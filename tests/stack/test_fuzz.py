@@ -166,7 +166,7 @@ QUERIES = [
 def test_odd_questions_of_somebody_signed_in(wire: Wire, web: Container) -> None:
     browser = web.browser()
     password = web.stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
-    web.exec("python", "manage.py", "ensure_superuser")
+    web.stack.ensure_superuser()
     assert browser.login("admin@example.com", password).status == 302
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     for query in QUERIES:

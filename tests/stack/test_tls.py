@@ -12,7 +12,7 @@ from scripts.stack.engine import Browser, Container, Stack
 @pytest.fixture(scope="module")
 def behind_tls(stack: Stack) -> Iterator[Container]:
     """A container with TLS_IN_FRONT and one trusted proxy, as a task behind a load balancer."""
-    stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
+    stack.ensure_superuser()
     container = stack.start(env={"TLS_IN_FRONT": "true", "TRUSTED_PROXY_COUNT": "1"})
     yield container.wait_ready()
     container.remove()

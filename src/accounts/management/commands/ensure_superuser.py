@@ -1,4 +1,4 @@
-"""Make the dev superuser, once."""
+"""Make the superuser of the dev target."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from accounts.models import User
 
 
 class Command(BaseCommand):
-    """Make the superuser of DJANGO_SUPERUSER_EMAIL and _PASSWORD unless somebody has the address.
-
-    Unlike createsuperuser it may run at every start: an existing user, with whatever password, is
-    left alone.
-    """
+    """Unlike createsuperuser it may run at every start: it leaves an existing user alone."""
 
     help = "Make the superuser that DJANGO_SUPERUSER_EMAIL and DJANGO_SUPERUSER_PASSWORD name."
 
     def handle(self, *_args: Any, **_options: Any) -> None:
-        """Make the user; raises CommandError when a variable is missing."""
+        """Make the user; raises CommandError in the ecs target or when a variable is missing."""
+        if settings.ENV.TARGET == "ecs":
+            raise CommandError(
+                "ensure_superuser works in the dev target only; use createsuperuser here."
+            )
         email = settings.ENV.DJANGO_SUPERUSER_EMAIL
         password = settings.ENV.DJANGO_SUPERUSER_PASSWORD
         if not email or not password:
