@@ -1,4 +1,4 @@
-"""Users in the admin."""
+"""The admin pages for users."""
 
 from functools import cached_property
 from typing import ClassVar, cast
@@ -12,19 +12,19 @@ from django.db.models import QuerySet
 from accounts.forms import UserChangeForm, UserCreationForm
 from accounts.models import User
 
-# Rows from which on PostgreSQL's estimate is good enough for the number of pages.
-MANY = 50_000
+# From this many rows on, PostgreSQL's estimate is accurate enough for the number of pages.
+ESTIMATE_FROM = 50_000
 
 
 class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
-    """Pages of a table that may be large: to count exactly, PostgreSQL reads all of it.
+    """Paginator for large tables, because an exact count reads the whole table.
 
     https://wiki.postgresql.org/wiki/Count_estimate
     """
 
     @cached_property
     def count(self) -> int:
-        """Return the number of rows; of a large table that is not filtered, about that number."""
+        """Return the number of rows, estimated if the table is large and not filtered."""
         rows = cast("QuerySet[User]", self.object_list)
         if not rows.query.where:
             with connection.cursor() as cursor:
@@ -33,14 +33,14 @@ class EstimatingPaginator(Paginator):  # type: ignore[type-arg]
                     [rows.model._meta.db_table],
                 )
                 estimate = int(cursor.fetchone()[0])
-            if estimate >= MANY:
+            if estimate >= ESTIMATE_FROM:
                 return estimate
         return rows.count()
 
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
-    """Django's own user admin, with the address in the place of the username."""
+    """Django's user admin, with the e-mail address instead of a username."""
 
     form = UserChangeForm
     add_form = UserCreationForm

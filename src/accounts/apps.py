@@ -1,5 +1,3 @@
-"""The accounts app."""
-
 from typing import Any
 
 from django.apps import AppConfig
@@ -8,14 +6,12 @@ from django.core.checks import CheckMessage, Tags, Warning, register  # noqa: A0
 
 
 class AccountsConfig(AppConfig):
-    """Who may sign in."""
-
     name = "accounts"
 
 
 @register(Tags.mail, deploy=True)
 def check_mail(**_: Any) -> list[CheckMessage]:
-    """Warn before a deployment that cannot send mail; Django itself does at every command."""
+    """Warn in ``check --deploy`` if no mail can be sent. Django's own check warns everywhere."""
     if settings.MAILERS:
         return []
     return [

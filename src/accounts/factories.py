@@ -1,4 +1,4 @@
-"""Users to try things with; factory-boy is in the dev target only."""
+"""Factories of test data; factory-boy is installed in the dev target only."""
 
 import factory.django
 
@@ -6,11 +6,9 @@ from accounts.models import User
 
 
 class UserFactory(factory.django.DjangoModelFactory):  # type: ignore[misc]
-    """A user with an address of its own and a name that somebody could have."""
+    """Makes users with unique addresses and plausible names."""
 
     class Meta:
-        """Of our user."""
-
         model = User
 
     email = factory.Sequence(lambda number: f"user{number:07}@example.com")

@@ -1,13 +1,13 @@
-"""How passwords are hashed."""
+"""The password hasher."""
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
 
 class Argon2(Argon2PasswordHasher):
-    """argon2id as OWASP recommends it: 19 MiB and one thread, not Django's 100 MiB and eight.
+    """argon2id as OWASP recommends it: 19 MiB and one thread.
 
-    A process hashes as many passwords at once as its pool has connections; with Django's numbers a
-    crowd that signs in would be more than the memory of a small task.
+    A process hashes up to one password per pooled connection at once. With Django's 100 MiB, a
+    burst of sign-ins would exceed the memory of a small task.
     https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
     """
 

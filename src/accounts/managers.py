@@ -1,4 +1,4 @@
-"""How users are made and found."""
+"""The manager of users."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class UserManager(BaseUserManager["User"]):
-    """Users whose e-mail address is their name, in whatever case they type it."""
+    """Identifies users by their e-mail address, regardless of case."""
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """Return the user with that e-mail address, upper or lower case."""
+        """Return the user with that e-mail address, regardless of case."""
         return self.get(email__iexact=username)
 
     async def aget_by_natural_key(self, username: str | None) -> User:
-        """Return the user with that e-mail address, upper or lower case."""
+        """Return the user with that e-mail address, regardless of case."""
         return await self.aget(email__iexact=username)
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Make a user; without a password it cannot sign in.
+        """Create a user. Without a password, the user cannot sign in with one.
 
-        Raises ValueError when ``email`` is empty, IntegrityError when somebody has it already.
+        Raises ValueError if ``email`` is empty, IntegrityError if another user has it.
         """
         if not email:
             raise ValueError("A user needs an e-mail address.")
@@ -35,7 +35,7 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
-        """Make a user who may do everything in the admin."""
+        """Create a user with every permission."""
         return self.create_user(
             email, password, **{"is_staff": True, "is_superuser": True} | fields
         )

@@ -1,4 +1,4 @@
-"""The addresses of the home page and of what browsers ask for by themselves."""
+"""URLs of the home page and of the icon that browsers request by themselves."""
 
 from django.urls import path
 

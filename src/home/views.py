@@ -1,4 +1,4 @@
-"""The page at /."""
+"""The home page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from accounts.models import User
 
 
 class Service(NamedTuple):
-    """A backing service as the page shows it: its version and the round trip in milliseconds."""
+    """A backing service on the home page. ``milliseconds`` is None if it does not answer."""
 
     name: str
     version: str
@@ -28,51 +28,54 @@ class Service(NamedTuple):
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """Greet; with DEBUG on, or to staff, also show that the parts of the stack talk."""
-    who = _who(request)
+    """Show the home page; with DEBUG on, or to staff, also the state of the backing services."""
+    user = _signed_in_user(request)
     context: dict[str, Any] = {
-        "who": who,
+        "signed_in_user": user,
         "target": settings.ENV.TARGET,
         "debug": settings.DEBUG,
     }
-    if settings.DEBUG or (who and who.is_staff):
+    if settings.DEBUG or (user and user.is_staff):
         context |= {
             "django": django.get_version(),
             "python": platform.python_version(),
-            "services": [_ask("PostgreSQL", _postgres), _ask("Redis", _redis)],
+            "services": [
+                _check("PostgreSQL", _postgres_version),
+                _check("Redis", _redis_version),
+            ],
         }
     return render(request, "home/home.html", context)
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:
-    """Send browsers that ask for /favicon.ico, as on the admin's pages, to the icon."""
+    """Redirect to the icon. Browsers request /favicon.ico on the admin's pages."""
     return redirect(static("icon.svg"))
 
 
-def _who(request: HttpRequest) -> User | None:
-    # Asking for the user reads the session, which PostgreSQL may be away for.
+def _signed_in_user(request: HttpRequest) -> User | None:
+    # Reading the session fails while PostgreSQL is unavailable.
     try:
         return request.user if request.user.is_authenticated else None
     except DatabaseError:
         return None
 
 
-def _ask(name: str, version: Callable[[], str]) -> Service:
+def _check(name: str, version: Callable[[], str]) -> Service:
     try:
-        version()  # connects, if need be: the second question measures the round trip alone
+        version()  # may connect first, so the second call measures the round trip alone
         start = time.perf_counter()
-        answer = version()
+        current = version()
     except (DatabaseError, RedisError):
         return Service(name, "not reachable", None)
-    return Service(name, answer, (time.perf_counter() - start) * 1000)
+    return Service(name, current, (time.perf_counter() - start) * 1000)
 
 
-def _postgres() -> str:
+def _postgres_version() -> str:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         return str(cursor.fetchone()[0]).split()[0]
 
 
-def _redis() -> str:
+def _redis_version() -> str:
     info = cache.client.get_client().info("server")  # type: ignore[attr-defined]
     return str(info.get("valkey_version") or info["redis_version"])

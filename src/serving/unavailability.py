@@ -12,7 +12,7 @@ from django.template import loader
 from django.views.defaults import server_error as django_server_error
 
 RETRY_AFTER = 5  # seconds
-TITLE = "The service is unavailable for a moment"
+TITLE = "The service is temporarily unavailable"
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:

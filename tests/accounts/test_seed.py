@@ -1,4 +1,4 @@
-"""Demonstration users: the same each time."""
+"""The demonstration users of `make seed`."""
 
 import pytest
 from django.contrib.auth import authenticate
@@ -15,7 +15,7 @@ def rows() -> list[tuple[str, str]]:
     return list(User.objects.order_by("email").values_list("email", "name"))
 
 
-def test_makes_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_seed_adds_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("seed", users=1005)
     first = rows()
     assert len(first) == 1005
@@ -28,17 +28,17 @@ def test_makes_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) -> N
     assert rows() == first
 
 
-def test_its_users_can_sign_in(rf: RequestFactory) -> None:
+def test_seeded_users_can_sign_in(rf: RequestFactory) -> None:
     call_command("seed", users=2)
     assert authenticate(rf.post("/"), username="user0000002@example.com", password="demonstration")
 
 
-def test_refuses_outside_the_dev_target(settings: Settings) -> None:
+def test_seed_is_refused_outside_the_dev_target(settings: Settings) -> None:
     settings.DEV_TOOLS = False
     with pytest.raises(CommandError, match="dev target"):
         call_command("seed")
 
 
-def test_refuses_a_number_that_is_none() -> None:
+def test_seed_of_zero_users_is_refused() -> None:
     with pytest.raises(CommandError, match="1 or more"):
         call_command("seed", users=0)

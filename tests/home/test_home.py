@@ -1,4 +1,4 @@
-"""The page at /: what a newcomer sees first."""
+"""The home page."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -13,7 +13,7 @@ from home.views import home
 pytestmark = pytest.mark.django_db
 
 
-def test_shows_that_the_parts_talk(rf: RequestFactory, settings: Settings) -> None:
+def test_debug_page_shows_backing_services(rf: RequestFactory, settings: Settings) -> None:
     settings.DEBUG = True
     request = rf.get("/")
     request.user = AnonymousUser()
@@ -26,43 +26,43 @@ def test_shows_that_the_parts_talk(rf: RequestFactory, settings: Settings) -> No
     assert "target <strong>dev</strong>" in page
 
 
-def test_hides_details_from_strangers_without_debug(client: Client) -> None:
+def test_anonymous_visitor_sees_no_details_without_debug(client: Client) -> None:
     page = client.get("/").text
     assert "MCP Method Hub" in page
     assert "PostgreSQL" not in page
     assert "Django" not in page
 
 
-def test_shows_details_to_staff_without_debug(admin_client: Client) -> None:
+def test_staff_see_details_without_debug(admin_client: Client) -> None:
     assert "PostgreSQL" in admin_client.get("/").text
 
 
-def test_signed_in_users_who_are_not_staff_are_strangers(client: Client) -> None:
+def test_user_who_is_not_staff_sees_no_details_without_debug(client: Client) -> None:
     client.force_login(User.objects.create_user("ada@example.com"))
     assert "PostgreSQL" not in client.get("/").text
 
 
 @pytest.mark.usefixtures("redis_away")
-def test_says_that_redis_is_away(admin_client: Client) -> None:
+def test_redis_outage_is_shown(admin_client: Client) -> None:
     page = admin_client.get("/").text
     assert page.count("not reachable") == 1
     assert page.count(" ms</td>") == 1
 
 
-def test_links_lead_somewhere(client: Client) -> None:
+def test_page_links_to_admin_and_probes(client: Client) -> None:
     page = client.get("/").text
     for path in ("/admin/", "/readyz", "/livez"):
         assert f'href="{path}"' in page
-    # The probes are answered ahead of Django (tests/probes).
+    # Django does not see the probes; tests/probes covers them.
     assert client.get("/admin/").status_code == 302
 
 
-def test_favicon_is_where_browsers_look_for_it(client: Client) -> None:
+def test_favicon_path_redirects_to_the_icon(client: Client) -> None:
     assert client.get("/favicon.ico").headers["Location"] == "/static/icon.svg"
 
 
 @pytest.mark.parametrize("file", ["site.css", "icon.svg"])
-def test_static_files_are_found(client: Client, file: str) -> None:
+def test_static_files_are_served(client: Client, file: str) -> None:
     answer = client.get(f"/static/{file}")
     assert answer.status_code == 200
     answer.close()

@@ -32,10 +32,10 @@ handler500 = "serving.unavailability.server_error"
 pytestmark = pytest.mark.urls(__name__)
 
 PAGES = {
-    "/fail/400/": (400, "This request makes no sense here"),
-    "/?a=%00": (400, "This request makes no sense here"),
-    "/fail/403/": (403, "This is not for you"),
-    "/none": (404, "There is no such page"),
+    "/fail/400/": (400, "The request is not valid"),
+    "/?a=%00": (400, "The request is not valid"),
+    "/fail/403/": (403, "You do not have permission"),
+    "/none": (404, "Page not found"),
     "/fail/500/": (500, "Something went wrong"),
     "/fail/503/": (503, TITLE),
 }
@@ -77,7 +77,7 @@ def test_unavailable_response_asks_for_a_retry_and_is_not_cached(
 def test_unavailable_response_is_json_for_clients_that_prefer_it(client: Client) -> None:
     client.raise_request_exception = False
     response = client.get("/fail/503/", headers={"accept": "application/json"})
-    assert response.json() == {"error": "The service is unavailable for a moment"}
+    assert response.json() == {"error": "The service is temporarily unavailable"}
 
 
 def assert_nothing_inline(page: str) -> None:

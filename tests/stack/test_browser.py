@@ -1,7 +1,7 @@
-"""Both targets in Chromium: what people do, and that no page has an error in the console.
+"""Users' tasks in Chromium on both targets, with no error in the browser's console.
 
-The console is where a browser says that the content security policy stopped something. Screenshots
-go to .local/screenshots/, to be looked at; docs/home.png is one of them.
+The console shows what the content security policy blocks. Screenshots are saved in
+.local/screenshots/ for review; docs/home.png is one of them.
 """
 
 from __future__ import annotations
@@ -28,114 +28,114 @@ SCREENSHOTS = ROOT / ".local" / "screenshots"
 SUPERUSER = "admin@example.com"
 PASSWORD = "correct horse battery"
 OTHER_PASSWORD = "staple of a battery"
-PATIENCE = 20  # seconds
+PAGE_TIMEOUT = 20  # seconds
 
 
 class Person:
-    """Somebody in front of a browser, on one target."""
+    """A user of one target in a browser."""
 
     def __init__(self, driver: Chrome, web: Container, target: str) -> None:
-        """Look at the target's site, with no cookies."""
         self.driver, self.web, self.target = driver, web, target
         self.expected: set[int] = set()
 
     @property
     def path(self) -> str:
-        """The address's path."""
+        """The path of the current URL."""
         return urlsplit(str(self.driver.current_url)).path
 
     @property
     def heading(self) -> str:
-        """The page's main heading."""
         return str(self.find("h1").text)
 
     @property
     def text(self) -> str:
-        """All that is to be read on the page."""
+        """The visible text of the page."""
         return str(self.find("body").text)
 
     def find(self, selector: str) -> WebElement:
-        """Return the element of a CSS selector; wait until it is there."""
-        there = expected.presence_of_element_located((By.CSS_SELECTOR, selector))
-        return WebDriverWait(self.driver, PATIENCE).until(there)
+        """Return the element of a CSS selector, waiting until it exists."""
+        present = expected.presence_of_element_located((By.CSS_SELECTOR, selector))
+        return WebDriverWait(self.driver, PAGE_TIMEOUT).until(present)
 
     def open(self, path: str) -> None:
-        """Open an address of the site."""
+        """Open a path of the site."""
         self.driver.get(self.web.url + path)
 
-    def follow(self, words: str) -> None:
-        """Click a link."""
-        self._leave_by(self.driver.find_element(By.LINK_TEXT, words))
+    def follow(self, link_text: str) -> None:
+        """Click a link and wait for the next page."""
+        self._click(self.driver.find_element(By.LINK_TEXT, link_text))
 
     def fill_in(self, **fields: str) -> None:
-        """Write into fields, by their names."""
+        """Fill in form fields by name."""
         for name, value in fields.items():
             field = self.find(f"[name={name}]")
             field.clear()
             field.send_keys(value)
 
     def press(self, selector: str = "main form button") -> None:
-        """Press a button, and wait for the next page."""
-        self._leave_by(self.find(selector))
+        """Press a button and wait for the next page."""
+        self._click(self.find(selector))
 
-    def _leave_by(self, element: WebElement) -> None:
+    def _click(self, element: WebElement) -> None:
         self.driver.execute_script("window.left = false")
         element.click()
-        there = "return window.left === undefined && document.readyState === 'complete'"
-        # Between two pages the driver may have neither.
-        wait = WebDriverWait(self.driver, PATIENCE, 0.1, [WebDriverException])
-        wait.until(lambda driver: driver.execute_script(there))
+        loaded = "return window.left === undefined && document.readyState === 'complete'"
+        # Between two pages, the driver may have no window.
+        wait = WebDriverWait(self.driver, PAGE_TIMEOUT, 0.1, [WebDriverException])
+        wait.until(lambda driver: driver.execute_script(loaded))
 
     def sign_in(self, email: str, password: str, path: str = "/accounts/login/") -> None:
-        """Fill in the form of ours, or the admin's."""
+        """Sign in on the site's own page or the admin's."""
         self.open(path)
         self.fill_in(username=email, password=password)
         self.press("form [type=submit], form button")
 
     def make_user(self, email: str) -> str:
-        """Make a user of this target's, and return its address."""
+        """Create a user that only this target's tests use, and return its address."""
         email = f"{self.target}-{email}"
         code = f"User.objects.create_user({email!r}, {PASSWORD!r})"
         self.web.exec("python", "manage.py", "shell", "--verbosity=0", "--command", code)
         return email
 
-    def look(self, name: str) -> None:
-        """Take screenshots, light and dark, wide and narrow; fail where the page must be pushed."""
+    def take_screenshots(self, name: str) -> None:
+        """Save light, dark, wide and narrow screenshots; fail if the page scrolls sideways."""
         for scheme in ("light", "dark"):
             for width, height in ((1000, 500), (360, 640)):
                 self.emulate(scheme, width, height)
-                hidden = "return document.documentElement.scrollWidth - innerWidth"
-                assert self.driver.execute_script(hidden) <= 0, f"{name} at {width}"
+                overflow = "return document.documentElement.scrollWidth - innerWidth"
+                assert self.driver.execute_script(overflow) <= 0, f"{name} at {width}"
                 size = "narrow" if width < 500 else "wide"
                 file = SCREENSHOTS / f"{self.target}-{name}-{scheme}-{size}.png"
                 self.driver.save_screenshot(str(file))
         self.emulate("light", 1000, 500)
 
     def emulate(self, scheme: str, width: int, height: int) -> None:
-        """Have that window and colour scheme."""
+        """Set the colour scheme and the window's size."""
         preference = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
-    def complaints(self) -> list[str]:
-        """Return what the console holds that is not the status of an answer we expect."""
+    def console_errors(self) -> list[str]:
+        """Return the console's messages, without those about expected statuses."""
         entries: list[dict[str, Any]] = self.driver.get_log("browser")
-        fine = re.compile(rf"responded with a status of ({'|'.join(map(str, self.expected))}) ")
+        expected_status = re.compile(
+            rf"responded with a status of ({'|'.join(map(str, self.expected))}) "
+        )
         return [
             entry["message"]
             for entry in entries
-            if not (self.expected and fine.search(entry["message"]))
-            # A container came or went elsewhere on this machine.
+            if not (self.expected and expected_status.search(entry["message"]))
+            # Containers start and stop elsewhere on this machine.
             and "net::ERR_NETWORK_CHANGED" not in entry["message"]
-            # Advice on pages that are Django's.
+            # Chromium's advice about Django's own pages.
             and not (entry["level"] in ("DEBUG", "INFO") and "/admin/" in entry["message"])
         ]
 
 
 @pytest.fixture(scope="module")
 def chrome() -> Iterator[Chrome]:
-    """Debian's Chromium, without a screen."""
+    """Debian's Chromium in headless mode."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not browser or not driver:
         pytest.fail(
@@ -159,30 +159,30 @@ def chrome() -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module", params=["ecs", "dev"])
 def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Container]]:
-    """A web container of each target, with pages that fail."""
+    """A web container of each target, with additional views that fail."""
     web = stack.start(
         target=request.param,
         env={"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"},
         options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
     ).wait_ready(60)
-    web.exec("python", "manage.py", "ensure_superuser")
+    stack.ensure_superuser()
     yield request.param, web
-    # All tests come from one address, which must not be locked for the next.
-    web.exec("python", "manage.py", "axes_reset")
+    # All tests share one address, which must not stay locked.
+    web.exec("python", "manage.py", "clear_lockouts")
     web.remove()
 
 
 @pytest.fixture
 def person(chrome: Chrome, site: tuple[str, Container]) -> Iterator[Person]:
-    """Somebody who is new to the site; nothing that they see may make the browser complain."""
+    """A new visitor. The test fails if the console shows an error."""
     target, web = site
-    somebody = Person(chrome, web, target)
-    somebody.emulate("light", 1000, 500)
-    yield somebody
-    complaints = somebody.complaints()
+    visitor = Person(chrome, web, target)
+    visitor.emulate("light", 1000, 500)
+    yield visitor
+    console_errors = visitor.console_errors()
     chrome.get("about:blank")
     chrome.execute_cdp_cmd("Network.clearBrowserCookies", {})
-    assert complaints == []
+    assert console_errors == []
 
 
 @pytest.fixture
@@ -192,11 +192,11 @@ def admin(person: Person, stack: Stack) -> Person:
     return person
 
 
-def test_signs_in_and_out(person: Person) -> None:
+def test_user_signs_in_and_out(person: Person) -> None:
     email = person.make_user("ada@example.com")
     person.open("/")
     person.follow("Sign in")
-    person.look("login")
+    person.take_screenshots("login")
     person.fill_in(username=email.upper(), password=PASSWORD)
     person.press()
     assert person.path == "/"
@@ -206,35 +206,35 @@ def test_signs_in_and_out(person: Person) -> None:
     assert "Signed in" not in person.text
 
 
-def test_home(admin: Person) -> None:
+def test_home_page_shows_backing_services_to_staff(admin: Person) -> None:
     assert "PostgreSQL" in admin.text
-    admin.look("home")
+    admin.take_screenshots("home")
 
 
-def test_wrong_password(person: Person) -> None:
+def test_wrong_password_shows_an_error_and_the_right_one_signs_in(person: Person) -> None:
     email = person.make_user("wrong@example.com")
     person.sign_in(email, OTHER_PASSWORD)
     assert person.driver.title.startswith("Error: Sign in")
     assert "Please enter a correct e-mail address" in person.text
-    person.look("login-wrong")
+    person.take_screenshots("login-wrong")
     person.fill_in(password=PASSWORD)
     person.press()
     assert f"Signed in as {email}" in person.text
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/admin/login/"])
-def test_lock_out(person: Person, path: str) -> None:
+def test_five_wrong_passwords_lock_the_account(person: Person, path: str) -> None:
     email = person.make_user(f"locked-{path.split('/')[1]}@example.com")
     person.expected = {429}
     for _ in range(5):
         person.sign_in(email, OTHER_PASSWORD, path)
-    assert person.heading == "Too many failed sign-ins"
-    person.look("429")
+    assert person.heading == "Too many attempts"
+    person.take_screenshots("429")
     person.sign_in(email, PASSWORD, path)
-    assert person.heading == "Too many failed sign-ins"
+    assert person.heading == "Too many attempts"
 
 
-def test_password_change(person: Person) -> None:
+def test_user_changes_the_password(person: Person) -> None:
     email = person.make_user("change@example.com")
     person.sign_in(email, PASSWORD)
     person.follow("Change password")
@@ -243,7 +243,7 @@ def test_password_change(person: Person) -> None:
     field = person.find("[name=old_password][aria-invalid=true]")
     described = str(field.get_attribute("aria-describedby"))
     assert "entered incorrectly" in person.find(f"#{described.split()[-1]}").text
-    person.look("password-change")
+    person.take_screenshots("password-change")
     person.fill_in(
         old_password=PASSWORD, new_password1=OTHER_PASSWORD, new_password2=OTHER_PASSWORD
     )
@@ -255,11 +255,11 @@ def test_password_change(person: Person) -> None:
 
 
 @pytest.mark.parametrize("site", ["dev"], indirect=True)
-def test_password_reset(person: Person) -> None:
+def test_mailed_link_resets_the_password(person: Person) -> None:
     email = person.make_user("reset@example.com")
     person.open("/accounts/login/")
     person.follow("Forgot your password?")
-    person.look("password-reset")
+    person.take_screenshots("password-reset")
     person.fill_in(email=email)
     person.press()
     assert person.heading == "Password reset sent"
@@ -267,7 +267,7 @@ def test_password_reset(person: Person) -> None:
     (link, *_), _ = wait_for(lambda: written.findall(person.web.logs()), 10)
     person.open(link)
     assert person.heading == "Enter new password"
-    person.look("password-reset-confirm")
+    person.take_screenshots("password-reset-confirm")
     person.fill_in(new_password1=OTHER_PASSWORD, new_password2=OTHER_PASSWORD)
     person.press()
     assert person.heading == "Password reset complete"
@@ -277,19 +277,19 @@ def test_password_reset(person: Person) -> None:
     assert f"Signed in as {email}" in person.text
     person.open(link)
     assert person.heading == "Password reset unsuccessful"
-    # The mail is in the log, as it should be here; the requests' own lines hide what it says.
+    # In dev the log contains the mail, but the access lines mask the link.
     requests = [line for line in person.web.logs().splitlines() if "GET /accounts/reset/" in line]
     assert requests
     assert not any(link in line for line in requests)
 
 
 @pytest.mark.parametrize("site", ["ecs"], indirect=True)
-def test_password_reset_without_mail(person: Person) -> None:
+def test_site_without_mail_says_so(person: Person) -> None:
     person.open("/accounts/password_reset/")
     assert "This site sends no e-mail" in person.text
 
 
-def test_admin_adds_changes_and_deletes_a_user(admin: Person) -> None:
+def test_superuser_adds_changes_and_deletes_a_user(admin: Person) -> None:
     email = f"{admin.target}-new@example.com"
     save = "input[name=_save]"
     admin.open("/admin/accounts/user/add/")
@@ -310,7 +310,7 @@ def test_admin_adds_changes_and_deletes_a_user(admin: Person) -> None:
     assert not admin.driver.find_elements(By.LINK_TEXT, email)
 
 
-def test_admin_pages(admin: Person) -> None:
+def test_admin_pages_have_no_console_errors(admin: Person) -> None:
     for path in (
         "",
         "accounts/user/?q=a",
@@ -319,14 +319,14 @@ def test_admin_pages(admin: Person) -> None:
         "password_change/",
     ):
         admin.open(f"/admin/{path}")
-        assert admin.complaints() == [], path
+        assert admin.console_errors() == [], path
     admin.open("/admin/")
-    admin.look("admin")
+    admin.take_screenshots("admin")
     admin.press("#logout-form button")
     assert "Sign in" in admin.text
 
 
-def test_static_files_and_the_icon_arrive(person: Person) -> None:
+def test_static_files_and_icon_load(person: Person) -> None:
     for path in ("/", "/accounts/login/", "/admin/login/"):
         person.open(path)
         loaded = person.driver.execute_script(
@@ -351,17 +351,17 @@ def test_static_files_and_the_icon_arrive(person: Person) -> None:
         (503, "/fail/503/"),
     ],
 )
-def test_error_page(person: Person, status: int, path: str) -> None:
+def test_error_page_links_home(person: Person, status: int, path: str) -> None:
     person.expected = {status}
     person.open(path)
     assert str(status) in person.text or status == 503
-    person.look(str(status))
+    person.take_screenshots(str(status))
     person.follow("Home")
     assert person.path == "/"
 
 
 @pytest.mark.parametrize("site", ["dev"], indirect=True)
-def test_debug_toolbar_and_debug_page(admin: Person) -> None:
+def test_debug_toolbar_and_error_page_work(admin: Person) -> None:
     def panel() -> str:
         return str(toolbar.find_element(By.CSS_SELECTOR, "#SQLPanel").text)
 
@@ -369,7 +369,7 @@ def test_debug_toolbar_and_debug_page(admin: Person) -> None:
     toolbar = admin.find("#djDebugRoot").shadow_root
     toolbar.find_element(By.CSS_SELECTOR, "#djShowToolBarButton").click()
     toolbar.find_element(By.CSS_SELECTOR, "#djdt-SQLPanel a").click()
-    wait_for(lambda: "SHOW server_version" in panel(), PATIENCE)
+    wait_for(lambda: "SHOW server_version" in panel(), PAGE_TIMEOUT)
     admin.expected = {404, 500}
     for path in ("/none", "/fail/500/"):
         admin.open(path)

@@ -1,4 +1,4 @@
-"""Fill the local database with users to try things with."""
+"""Fill the local database with demonstration users."""
 
 from argparse import ArgumentParser
 from datetime import UTC, datetime
@@ -11,23 +11,22 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 
-PASSWORD = "demonstration"  # noqa: S105 - of users that are nobody
+PASSWORD = "demonstration"  # noqa: S105 - a public password of invented users
 BATCH = 1000
 
 
 class Command(BaseCommand):
-    """Make the same users each time, with the password "demonstration"; what is there stays."""
+    """Adds the same users each time, with the password "demonstration", and keeps existing ones."""
 
     help = "Make demonstration users, the same each time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --users."""
         parser.add_argument("--users", type=int, default=1000, help="how many (1000)")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        """Make the users, in batches: memory does not grow with their number.
+        """Add the users in batches, so that memory use does not grow with their number.
 
-        Raises CommandError outside the dev target, and for a number that is none.
+        Raises CommandError outside the dev target, or if the number is below 1.
         """
         if not settings.DEV_TOOLS:
             raise CommandError("seed is for the dev target: make up, then make seed.")
@@ -39,7 +38,7 @@ class Command(BaseCommand):
         from accounts.factories import UserFactory
 
         before = User.objects.count()
-        # The same names, and one hash for all: hashing is slow on purpose.
+        # One hash for all users, because hashing is slow on purpose.
         reseed_random("methodhub")
         UserFactory.reset_sequence(1)
         same = {
