@@ -23,6 +23,8 @@ CHANNEL = "background_task"
 LISTEN_TIMEOUT = 0.5
 # Seconds between attempts to listen while PostgreSQL is away.
 RECONNECT_INTERVAL = 1.0
+# Seconds between log lines about it, of which django-ox would write one for each poll.
+POLL_FAILURE_LOG_INTERVAL = 60.0
 
 
 class WakeableStop(threading.Event):
@@ -47,6 +49,26 @@ class WakeableStop(threading.Event):
         return self.is_set()
 
 
+class PollFailureFilter(logging.Filter):
+    """Reduces django-ox's lines about failed polls to one a minute, with the error's text only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._silent_until = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "event", "") != "worker_poll_failed":
+            return True
+        if record.exc_info:
+            record.error = str(record.exc_info[1]).strip()
+            record.exc_info = None
+        now = time.monotonic()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + POLL_FAILURE_LOG_INTERVAL
+        return True
+
+
 class Worker(OxWorker):
     """django-ox's worker, which also listens for new tasks and logs their requests' ids.
 
@@ -62,6 +84,7 @@ class Worker(OxWorker):
 
     def run(self) -> None:
         """Run tasks until request_stop()."""
+        logging.getLogger("django_ox").addFilter(PollFailureFilter())
         listener = threading.Thread(target=self.listen, name="listen", daemon=True)
         listener.start()
         try:
