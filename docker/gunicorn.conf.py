@@ -1,4 +1,4 @@
-"""gunicorn as process manager in front of uvicorn workers; every number is in the contract.
+"""gunicorn manages uvicorn workers. The environment contract declares every number.
 
 https://docs.gunicorn.org/en/stable/settings.html
 """
@@ -17,15 +17,15 @@ _env = load_or_exit(serving=True)
 bind = f"0.0.0.0:{_env.PORT}"
 workers = _env.WORKERS
 worker_class = "serving.gunicorn_worker.Worker"
-# Once for all workers, which share its memory. Nothing may connect, or start a thread, on import.
+# The workers share the memory of one import. So no import may connect or start a thread.
 preload_app = True
 keepalive = _env.KEEP_ALIVE
 graceful_timeout = _env.GRACEFUL_TIMEOUT
-# Heartbeats are files, and the root file system is read-only; memory never blocks on a disk.
+# Heartbeats are files, and the root file system is read-only. Memory never blocks on a disk.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
-# Since gunicorn 25.1 a socket in $HOME, which a read-only root refuses with an ERROR.
+# gunicorn would create it in $HOME, and log an ERROR because the root file system is read-only.
 control_socket_disable = True
-# X-Forwarded-* is Django's to judge (TLS_IN_FRONT, TRUSTED_PROXY_COUNT), not the server's.
+# uvicorn trusts no X-Forwarded-* header. Django does, by TLS_IN_FRONT and TRUSTED_PROXY_COUNT.
 forwarded_allow_ips = ""
 
 loglevel = _env.LOG_LEVEL.lower()
@@ -34,14 +34,14 @@ log_config.log_uncaught()
 
 
 def when_ready(_server: Arbiter) -> None:
-    """Keep the garbage collector off what is shared: its marks would copy the memory."""
+    """Hide shared objects from the garbage collector, which would copy their memory by marking."""
     gc.collect()
     gc.freeze()
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Check the pool arithmetic once a container, beside the start, not before it."""
-    # Only now is Django set up.
+    """Compare the pools with max_connections, once for each container, without delaying it."""
+    # Needs Django, which the application has set up by now.
     from backends.database import warn_if_too_many
 
     if worker.age == 1:

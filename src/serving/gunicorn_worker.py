@@ -1,22 +1,28 @@
-"""gunicorn's worker: uvicorn, with a way out that loses no request.
+"""gunicorn's worker: uvicorn, with a shutdown that loses no request.
 
-On SIGTERM gunicorn's master closes its own copy of the listening socket and sends SIGTERM to the
-workers, which uvicorn answers by refusing connections at once, while load balancers still send
-some: they learn of it only from the next failed probe. So a worker first says 503 on /readyz and
-goes on serving for DRAIN_DELAY seconds, each answer asking its client to close the connection.
-Then it closes its sockets and finishes what is in flight. GRACEFUL_TIMEOUT seconds after SIGTERM
-the master kills what is left.
+On SIGTERM, gunicorn's master closes its copy of the listening socket and sends SIGTERM to the
+workers. uvicorn would then refuse connections at once, but a load balancer sends requests until a
+probe fails. So the worker shuts down in steps, counted from SIGTERM:
 
-Of workers that wait at one socket, whichever wakes first takes most of the connections that come
-together, and keeps them: one would be busy and the others idle. So each listens on a socket of its
-own as well, and Linux deals new connections out. The price: those that wait at its own socket, and
-are not accepted yet, hang with a worker that hangs, and are reset with one that is killed.
+1. For DRAIN_DELAY seconds /readyz answers 503, and the worker goes on serving. Each response asks
+   its client to close the connection.
+2. Then the worker closes its sockets and finishes the requests in progress.
+3. CLEANUP_TIME before GRACEFUL_TIMEOUT it disconnects the clients of responses that are still open,
+   such as streams. Their clean-up runs, and the access log records them.
+4. After half of CLEANUP_TIME it cancels the tasks that ignored the disconnect. At GRACEFUL_TIMEOUT
+   the master kills what still runs, such as a synchronous view that blocks its thread.
+
+Workers that share one listening socket get uneven shares: the worker that wakes first accepts most
+connections and keeps them. So each worker also listens on its own socket, and Linux distributes
+new connections. The price: connections queued on a hung worker's own socket wait with it, and are
+reset if it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import signal
 import socket
 import sys
@@ -31,45 +37,78 @@ from asgiref.typing import (
     Scope,
 )
 from gunicorn.arbiter import Arbiter
+from uvicorn.config import Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from environment.reading import load_or_exit
 from probes.state import STATE
 
+logger = logging.getLogger(__name__)
+
+# Seconds for the clean-up of open responses, before the master kills the worker.
+CLEANUP_TIME = 2.0
+
 
 class DrainingServer(Server):
-    """uvicorn's server, which keeps listening for ``delay`` seconds after SIGTERM."""
+    """uvicorn's server with the shutdown described above. Arguments are seconds after SIGTERM."""
 
-    delay = 0.0
-    _leave_at: float | None = None
+    def __init__(self, config: Config, drain_delay: float, graceful_timeout: float) -> None:
+        super().__init__(config)
+        self.drain_delay = drain_delay
+        self.graceful_timeout = graceful_timeout
+        self._sigterm_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain; a second signal ends the delay, and SIGINT after that the waiting."""
-        if self._leave_at is None and sig == signal.SIGTERM:
+        """Begin to drain; a second signal ends the delay, and SIGINT after that ends the rest."""
+        if self._sigterm_at is None and sig == signal.SIGTERM:
             STATE.draining.set()
-            self._leave_at = time.monotonic() + self.delay
+            self._sigterm_at = time.monotonic()
             return
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Leave when the delay is over; asked ten times a second."""
-        if self._leave_at is not None and time.monotonic() >= self._leave_at:
-            self.should_exit = True
+        """Shut down when the delay has passed; called ten times a second."""
+        if self._sigterm_at is not None:
+            self.should_exit |= time.monotonic() >= self._sigterm_at + self.drain_delay
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in progress, and end those that take too long."""
+        passed = time.monotonic() - self._sigterm_at if self._sigterm_at is not None else 0.0
+        remaining = max(0.0, self.graceful_timeout - passed)
+        cleanup = min(CLEANUP_TIME, remaining / 2)
+        self.config.timeout_graceful_shutdown = remaining - cleanup / 2  # type: ignore[assignment]
+        disconnect = asyncio.get_running_loop().call_later(
+            remaining - cleanup, self._disconnect_clients
+        )
+        await super().shutdown(sockets)
+        disconnect.cancel()
+        # uvicorn cancels tasks without waiting, and the end of the event loop would cancel them
+        # once more, in the midst of their clean-up.
+        if self.server_state.tasks and not self.force_exit:
+            await asyncio.wait(self.server_state.tasks, timeout=cleanup / 2)
 
-def closing_connections(app: ASGI3Application) -> ASGI3Application:
-    """Return ``app``, its answers telling clients to close the connection while it drains."""
+    def _disconnect_clients(self) -> None:
+        """End the open responses as if their clients had disconnected."""
+        connections = list(self.server_state.connections)
+        logger.warning("Disconnecting %d clients whose responses are open", len(connections))
+        for connection in connections:
+            # Not close(), which waits until a slow client has read what is buffered.
+            connection.transport.abort()
+
+
+def close_connections_while_draining(app: ASGI3Application) -> ASGI3Application:
+    """Return ``app``, with a ``Connection: close`` header on each response of a draining worker."""
 
     async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        async def closing(event: ASGISendEvent) -> None:
+        async def send_with_header(event: ASGISendEvent) -> None:
             if event["type"] == "http.response.start" and STATE.draining.is_set():
                 event["headers"] = [*event["headers"], (b"connection", b"close")]
             await send(event)
 
-        await app(scope, receive, closing)
+        await app(scope, receive, send_with_header)
 
     return wrapped
 
@@ -77,16 +116,13 @@ def closing_connections(app: ASGI3Application) -> ASGI3Application:
 class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     """UvicornWorker, on a DrainingServer."""
 
-    # Even with a WebSocket library installed: Django's handler refuses WebSockets with an error.
-    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"ws": "none"}
-
     async def _serve(self) -> None:
-        self.config.app = closing_connections(self.wsgi)
-        server = DrainingServer(self.config)
-        server.delay = load_or_exit().DRAIN_DELAY
-        # gunicorn's quick stop, which UvicornWorker receives and forgets.
+        env = load_or_exit()
+        self.config.app = close_connections_while_draining(self.wsgi)
+        server = DrainingServer(self.config, env.DRAIN_DELAY, env.GRACEFUL_TIMEOUT)
+        # gunicorn's quick shutdown. UvicornWorker installs a handler that only begins to drain.
         asyncio.get_running_loop().add_signal_handler(
-            signal.SIGQUIT, functools.partial(_leave_now, server)
+            signal.SIGQUIT, functools.partial(_exit_now, server)
         )
         await server.serve(sockets=[*self.sockets, *own_sockets(self.sockets)])
         if not server.started:
@@ -94,10 +130,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
 
 
 def own_sockets(shared: list[socket.socket]) -> list[socket.socket]:
-    """Return a socket for the address of each that is bound, which goes on listening (socket(7)).
+    """Return, for each bound socket, another one on the same address that is not shared.
 
-    SO_REUSEPORT is set after the bind: two servers still cannot be started on one port. Only Linux
-    deals connections out; elsewhere the last socket would get them all.
+    SO_REUSEPORT (socket(7)) is set after the bind, so a second server on the port still fails to
+    start. Only Linux distributes connections; elsewhere the last socket would get them all, and
+    the list is empty.
     """
     if sys.platform != "linux":
         return []
@@ -112,5 +149,5 @@ def own_sockets(shared: list[socket.socket]) -> list[socket.socket]:
     return own
 
 
-def _leave_now(server: Server) -> None:
+def _exit_now(server: Server) -> None:
     server.should_exit = server.force_exit = True

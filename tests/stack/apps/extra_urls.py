@@ -1,8 +1,9 @@
-"""The project's addresses, one that streams, and some that fail."""
+"""The project's URLs, and further ones that stream, block or fail."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import OperationalError
@@ -12,12 +13,14 @@ from django.urls import path
 from config.urls import handler500 as handler500
 from config.urls import urlpatterns as project
 
+logger = logging.getLogger("stream")
+
 EVENTS = 4
 PAUSE = 0.5  # seconds
 
 
 async def events() -> AsyncIterator[str]:
-    """Yield the time of each event's making, a pause apart."""
+    """Yield the current time, EVENTS times, with a pause between."""
     for number in range(EVENTS):
         if number:
             await asyncio.sleep(PAUSE)
@@ -29,9 +32,67 @@ async def stream(_request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(events(), content_type="text/event-stream")
 
 
+def endless() -> Iterator[str]:
+    """Yield events until the stream is closed."""
+    try:
+        while True:
+            yield "data: event\n\n"
+            time.sleep(PAUSE)
+    finally:
+        logger.info("The stream was closed")
+
+
+async def endless_async() -> AsyncIterator[str]:
+    """Yield events until the stream is closed."""
+    try:
+        while True:
+            yield "data: event\n\n"
+            await asyncio.sleep(PAUSE)
+    finally:
+        logger.info("The stream was closed")
+
+
+def endless_stream(_request: HttpRequest) -> StreamingHttpResponse:
+    """Stream from a synchronous iterator."""
+    return StreamingHttpResponse(endless(), content_type="text/event-stream")
+
+
+async def endless_async_stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Stream from an asynchronous iterator, to a user of the session."""
+    await request.auser()
+    return StreamingHttpResponse(endless_async(), content_type="text/event-stream")
+
+
+def block(_request: HttpRequest, seconds: int) -> HttpResponse:
+    """Block the thread."""
+    time.sleep(seconds)
+    return HttpResponse("done")
+
+
+async def wait_async(_request: HttpRequest, seconds: int) -> HttpResponse:
+    """Wait, without blocking a thread below an entry of ASYNC_PATH_PREFIXES."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        # A clean-up that awaits, as the release of a lock does.
+        await asyncio.sleep(0.1)
+        logger.info("The view ended")
+    return HttpResponse("done")
+
+
 def fail(_request: HttpRequest, status: int) -> HttpResponse:
-    """Fail in the way that is answered with that status."""
+    """Raise the exception that is answered with that status."""
     raise {400: BadRequest, 403: PermissionDenied, 503: OperationalError}.get(status, RuntimeError)
 
 
-urlpatterns = [*project, path("stream/", stream), path("fail/<int:status>/", fail)]
+urlpatterns = [
+    *project,
+    path("stream/", stream),
+    path("endless/sync/", endless_stream),
+    path("endless/async/", endless_async_stream),
+    path("prefix/endless/", endless_async_stream),
+    path("block/<int:seconds>/", block),
+    path("wait/<int:seconds>/", wait_async),
+    path("prefix/wait/<int:seconds>/", wait_async),
+    path("fail/<int:status>/", fail),
+]

@@ -1,0 +1,152 @@
+"""gunicorn with the project's worker and configuration: what it trusts, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import forked
+
+pytestmark = pytest.mark.waits
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DRAIN_DELAY = 1
+GRACEFUL_TIMEOUT = 5
+
+
+class Gunicorn:
+    """gunicorn with one worker, on a port of its own, serving tests/stack/apps."""
+
+    def __init__(self, directory: Path) -> None:
+        self.output = directory / "output"
+        self.to_close = ExitStack()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        environment = {
+            "DJANGO_SETTINGS_MODULE": "extra_settings",
+            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/stack/apps'}",
+            "WORKERS": "1",
+            "DRAIN_DELAY": str(DRAIN_DELAY),
+            "GRACEFUL_TIMEOUT": str(GRACEFUL_TIMEOUT),
+            "LOG_FORMAT": "json",
+        }
+        self.process: ForkServerProcess = forked.start(
+            *("-m", "gunicorn", "--config", "docker/gunicorn.conf.py"),
+            *("--bind", f"127.0.0.1:{self.port}", "config.asgi:application"),
+            env=os.environ | environment,
+            cwd=ROOT,
+            stdout=self.output,
+            stderr=self.output,
+        )
+        end = time.monotonic() + 30
+        while True:
+            try:
+                assert self.request("/livez").status == 200
+                break
+            except (OSError, HTTPException):
+                assert time.monotonic() < end, self.output.read_text()
+                time.sleep(0.1)
+
+    def connect(self) -> HTTPConnection:
+        return self.to_close.enter_context(
+            closing(HTTPConnection("127.0.0.1", self.port, timeout=20))
+        )
+
+    def request(self, path: str, **headers: str) -> HTTPResponse:
+        """GET on a new connection; return the response with its body unread."""
+        connection = self.connect()
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("GET", path, headers={"Host": "localhost", **sent})
+        return self.to_close.enter_context(connection.getresponse())
+
+    def terminate(self) -> None:
+        assert self.process.pid
+        os.kill(self.process.pid, signal.SIGTERM)
+
+    def records(self, **fields: object) -> list[dict[str, Any]]:
+        """Return the log records that have these fields."""
+        lines = (json.loads(line) for line in self.output.read_text().splitlines())
+        return [line for line in lines if fields.items() <= line.items()]
+
+
+@pytest.fixture
+def gunicorn(tmp_path: Path) -> Iterator[Gunicorn]:
+    server = Gunicorn(tmp_path)
+    with server.to_close:
+        yield server
+    if server.process.is_alive():
+        server.process.terminate()
+        server.process.join(30)
+
+
+def test_forged_forwarded_header_does_not_change_the_client(gunicorn: Gunicorn) -> None:
+    gunicorn.request("/fail/400/", X_Forwarded_For="203.0.113.9", X_Forwarded_Proto="https")
+    end = time.monotonic() + 10
+    # The line may be written after the response.
+    while not (records := gunicorn.records(logger="access", path="/fail/400/")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert [record["client"] for record in records] == ["127.0.0.1"]
+
+
+def test_streams_are_closed_and_logged_before_the_timeout(gunicorn: Gunicorn) -> None:
+    paths = ["/endless/sync/", "/endless/async/", "/prefix/endless/"]
+    streams = [gunicorn.request(path) for path in paths for _ in range(2)]
+    assert {stream.readline() for stream in streams} == {b"data: event\n"}
+    kept = gunicorn.connect()
+    kept.request("GET", "/livez")
+    first = kept.getresponse()
+    first.read()
+    assert first.getheader("Connection") is None
+
+    gunicorn.terminate()
+    time.sleep(DRAIN_DELAY / 2)
+    # The worker still serves, and asks clients to close their connections.
+    kept.request("GET", "/livez")
+    with kept.getresponse() as last:
+        last.read()
+    assert (last.status, last.getheader("Connection")) == (200, "close")
+
+    for stream in streams:
+        with pytest.raises((OSError, HTTPException)):
+            stream.read()
+    gunicorn.process.join(20)
+    assert gunicorn.process.exitcode == 0
+    assert "Worker exiting" in gunicorn.output.read_text()
+    assert len(gunicorn.records(message="The stream was closed")) == len(streams)
+    for path in paths:
+        statuses = [record["status"] for record in gunicorn.records(logger="access", path=path)]
+        assert statuses == [200, 200]
+    assert "Traceback" not in gunicorn.output.read_text()
+
+
+def test_waiting_async_view_is_cancelled_before_the_timeout(gunicorn: Gunicorn) -> None:
+    connections = [gunicorn.connect() for _ in range(2)]
+    for connection, path in zip(connections, ("/wait/60/", "/prefix/wait/60/"), strict=True):
+        connection.request("GET", path)
+    time.sleep(0.5)
+    gunicorn.terminate()
+    gunicorn.process.join(20)
+    assert "Worker exiting" in gunicorn.output.read_text()
+    assert len(gunicorn.records(message="The view ended")) == 2
+
+
+def test_blocked_thread_is_killed_at_the_timeout(gunicorn: Gunicorn) -> None:
+    gunicorn.connect().request("GET", "/block/60/")
+    time.sleep(0.5)
+    start = time.monotonic()
+    gunicorn.terminate()
+    gunicorn.process.join(20)
+    assert GRACEFUL_TIMEOUT - 0.5 < time.monotonic() - start < GRACEFUL_TIMEOUT + 2
+    assert gunicorn.process.exitcode == 0
