@@ -70,9 +70,11 @@ lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer ver
 help: ## List the verbs
 	@awk -f scripts/help.awk $(firstword $(MAKEFILE_LIST))
 
-# Choose the runtime when a verb needs one.
+# Choose the runtime when a verb needs one. $(shell) does not pass make's own variables on, so the
+# script gets those that it reads.
 ifneq ($(filter-out help,$(MAKECMDGOALS)),)
-RUNTIME_CHOSEN := $(shell sh scripts/choose-runtime $(RUNTIME))
+SETTINGS := $(foreach name,COMPOSE_PROJECT_NAME PYTHON_IMAGE POSTGRES_IMAGE REDIS_IMAGE,$(if $($(name)),$(name)='$($(name))'))
+RUNTIME_CHOSEN := $(shell $(SETTINGS) sh scripts/choose-runtime '$(RUNTIME)' $(MAKECMDGOALS))
 ifeq ($(RUNTIME_CHOSEN),)
 $(error No runtime is available; see the message above)
 endif

@@ -73,16 +73,3 @@ check_images() {
     fi
   done
 }
-
-# registry_has IMAGE: whether a pull begins within 10 seconds. `make up` pulls the rest.
-registry_has() {
-  docker pull "$1" >"$results/pull" 2>&1 &
-  pull=$!
-  tries=0
-  until grep -q "Pulling" "$results/pull" || ! kill -0 "$pull" || [ "$tries" -ge 50 ]; do
-    sleep 0.2
-    tries=$((tries + 1))
-  done
-  kill "$pull"
-  grep -q "Pulling" "$results/pull"
-}

@@ -33,6 +33,24 @@ images() {
 # has_image IMAGE…: whether the engine has all of them.
 has_image() { docker image inspect "$@" >/dev/null 2>&1; }
 
+# registry_has IMAGE: whether a pull begins within 5 seconds. The engine itself has to try: only it
+# knows its mirrors and proxies. It stops the pull when this client ends.
+registry_has() {
+  output=$(mktemp)
+  docker pull "$1" >"$output" 2>&1 &
+  pull=$!
+  tries=0
+  until grep -q "Pulling" "$output" || ! kill -0 "$pull" 2>/dev/null || [ "$tries" -ge 50 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+  kill "$pull" 2>/dev/null
+  grep -q "Pulling" "$output"
+  begun=$?
+  rm -f "$output"
+  return "$begun"
+}
+
 # container SERVICE: the id of this project's running container of a service.
 container() {
   docker ps --quiet --filter "label=com.docker.compose.project=$project" \
