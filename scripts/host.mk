@@ -1,117 +1,53 @@
-# The verbs without Docker: PostgreSQL and Valkey from wheels, web as a process of this machine.
-# State, logs and data are in .local/.
+# The verbs without Docker: PostgreSQL and Valkey come from wheels, and web is a process of this
+# machine. State, logs and data are in .local/.
 
 PYTHON_HERE := sh scripts/host-python
 HOST := $(PYTHON_HERE) -m scripts.host
 
-up: env/secrets.env
+up up-prodlike: env/secrets.env
 	@sh scripts/doctor host quick
-	@$(HOST) up
+	@$(HOST) $@
 
-up-prodlike: env/secrets.env
-	@sh scripts/doctor host quick
-	@$(HOST) up-prodlike
-
-down:
-	@$(HOST) down
+# These verbs are subcommands of scripts/host, with the arguments given here.
+SUBCOMMANDS := down ps logs migrate makemigrations manage shell dbshell redis-cli superuser fixtures \
+  seed db-snapshot db-restore db-snapshots db-drop-snapshot db-upgrade debug test env
+logs makemigrations env: ARGUMENTS = $(ARGS)
+manage: ARGUMENTS = $(CMD)
+seed: ARGUMENTS = $(if $(USERS),--users $(USERS))
+db-snapshot db-restore db-drop-snapshot: ARGUMENTS = $(NAME)
+test: ARGUMENTS = $(T) $(ARGS)
+debug test lint: env/secrets.env
+$(SUBCOMMANDS):
+	@$(HOST) $@ $(ARGUMENTS)
 
 reset:
-	@sh scripts/confirm "Delete the local database and all that is in it?"
-	@$(HOST) reset
-
-ps:
-	@$(HOST) ps
-
-logs:
-	@$(HOST) logs $(ARGS)
-
-migrate:
-	@$(HOST) manage migrate
-
-makemigrations:
-	@$(HOST) makemigrations $(ARGS)
-
-manage:
-	@$(HOST) manage $(CMD)
-
-shell:
-	@$(HOST) manage shell
-
-dbshell:
-	@$(HOST) dbshell
-
-redis-cli:
-	@$(HOST) redis-cli
-
-superuser:
-	@$(HOST) manage createsuperuser
-
-fixtures:
-	@$(HOST) manage loaddata demonstration
-
-db-snapshot:
-	@$(HOST) database snapshot $(NAME)
-
-db-restore:
-	@$(HOST) database restore $(NAME)
-
-db-snapshots:
-	@$(HOST) database snapshots
-
-db-drop-snapshot:
-	@$(HOST) database drop $(NAME)
+	@sh scripts/confirm "Delete the local database and all its data?"
+	@$(HOST) $@
 
 db-dump:
-	@sh scripts/dump-file write "$(FILE)" $(HOST) database dump
+	@sh scripts/dump-file write "$(FILE)" $(HOST) $@
 
 db-load:
-	@sh scripts/dump-file read "$(FILE)" $(HOST) database load
-
-db-upgrade:
-	@$(HOST) db-upgrade
-
-seed:
-	@$(HOST) manage seed $(if $(USERS),--users $(USERS))
-
-debug: env/secrets.env
-	@$(HOST) debug
-
-test: env/secrets.env
-	@$(HOST) test $(T) $(ARGS)
-
-test-stack:
-	@echo "test-stack drives containers, and that needs a Docker engine: start Docker and try again." >&2; exit 1
+	@sh scripts/dump-file read "$(FILE)" $(HOST) $@
 
 test-host:
 	@$(PYTHON_HERE) -m pytest --config-file tests/host/pytest.toml --rootdir . $(or $(T),tests/host) $(ARGS)
 
-bench:
-	@echo "bench measures images and containers, and that needs a Docker engine: start Docker and try again." >&2; exit 1
-
 doctor:
 	@sh scripts/doctor host
 
-env:
-	@$(HOST) env $(ARGS)
-
-parity:
-	@echo "parity compares two images; here is one set of packages for both targets. Start Docker and try again." >&2; exit 1
-
-lint: env/secrets.env
+lint:
 	@$(HOST) tool sh scripts/lint
-	@if docker compose version >/dev/null 2>&1; then sh scripts/lint-compose; else echo "Not checked: the Compose layerings, which need docker compose."; fi
+	@if docker compose version >/dev/null 2>&1; then sh scripts/lint-compose; else echo "The Compose files were not checked: that needs docker compose."; fi
 
-format:
-	@$(HOST) tool sh scripts/format
-
-build:
-	@echo "build makes images, and that needs a Docker engine: start Docker and try again." >&2; exit 1
+format lock:
+	@$(HOST) tool sh scripts/$@
 
 sbom:
 	@$(HOST) tool uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt cyclonedx-py environment --output-reproducible .local/venv
 
-lock:
-	@$(HOST) tool sh scripts/lock
+test-stack bench parity build:
+	@echo "make $@ needs a Docker engine. Start Docker, and leave out RUNTIME=host." >&2; exit 1
 
 env/secrets.env:
 	@sh scripts/make-secrets

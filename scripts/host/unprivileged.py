@@ -1,4 +1,4 @@
-"""How PostgreSQL, which refuses to run as root, runs when the user is root."""
+"""Run PostgreSQL as another user when the user is root, since it refuses to run as root."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scripts.host.trouble import Trouble
+from scripts.host.errors import UserError
 
-USER = "nobody"  # exists everywhere; no user is made
+USER = "nobody"  # exists on every system
 
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """What turns a command into one that does not run as root."""
+    """A way to run a command: words before it, and further arguments of ``subprocess.Popen``."""
 
     prefix: tuple[str, ...] = ()
-    popen: tuple[tuple[str, Any], ...] = ()
+    popen_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def works(self, program: Path, folder: Path) -> bool:
-        """Tell whether the program starts this way and reaches the folder."""
+        """Tell whether the program starts this way and can enter the folder."""
         probe = ["sh", "-c", 'cd "$1" && "$2" --version', "sh", str(folder), str(program)]
         try:
             return not subprocess.run(
@@ -33,48 +34,43 @@ class Runner:
                 capture_output=True,
                 cwd="/",
                 check=False,
-                **dict(self.popen),
+                **self.popen_options,
             ).returncode
         except (OSError, subprocess.SubprocessError):
             return False
 
 
 @functools.cache
-def runner(program: Path, folder: Path) -> Runner:
-    """Return how to run ``program`` on ``folder``, which is made over to its user.
+def find_runner(program: Path, folder: Path) -> Runner:
+    """Return a way to run ``program`` on ``folder`` without being root.
 
-    A user other than root runs it plainly. As root it runs as USER; below a folder that only root
-    may enter, as /root is, with one capability more, to pass through folders: CAP_DAC_READ_SEARCH
-    or, in a container that has not got it, CAP_DAC_OVERRIDE. The server asks access(2) about its
-    own file, which forgets capabilities unless no_setuid_fixup is set: capabilities(7).
+    For a user other than root that is the plain command. For root it is USER, who becomes the owner
+    of ``folder``. Below a folder that only root may enter, such as /root, USER also needs a
+    capability to pass: CAP_DAC_READ_SEARCH or, in a container without it, CAP_DAC_OVERRIDE. The
+    server calls access(2) on its own file, which ignores capabilities unless no_setuid_fixup is
+    set; see capabilities(7).
 
-    Raises Trouble where none of this is allowed.
+    Raises UserError if nothing works.
     """
     if os.geteuid() != 0:
         return Runner()
     nobody = pwd.getpwnam(USER)
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    candidates = [
-        Runner(popen=(("user", nobody.pw_uid), ("group", nobody.pw_gid), ("extra_groups", [])))
-    ]
+    identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    candidates = [Runner(popen_options=identity)]
     if sys.platform == "linux" and (setpriv := shutil.which("setpriv")):
-        identity = [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-        candidates += [
-            Runner(
-                prefix=(
-                    setpriv,
-                    *identity,
-                    "--securebits=+no_setuid_fixup",
-                    f"--inh-caps=-all,+{capability}",
-                    f"--ambient-caps=-all,+{capability}",
-                )
+        for capability in ("dac_read_search", "dac_override"):
+            prefix = (
+                *(setpriv, f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}"),
+                *("--clear-groups", "--securebits=+no_setuid_fixup"),
+                f"--inh-caps=-all,+{capability}",
+                f"--ambient-caps=-all,+{capability}",
             )
-            for capability in ("dac_read_search", "dac_override")
-        ]
+            candidates.append(Runner(prefix))
     for candidate in candidates:
         if candidate.works(program, folder):
             return candidate
-    raise Trouble(
-        f"PostgreSQL does not run as root, and here the user {USER} may not enter {folder}: move "
-        "the clone to a folder that others may enter, or run make as a normal user."
+    raise UserError(
+        f"PostgreSQL refuses to run as root, and the user {USER} may not enter {folder}. Move the "
+        "clone to a folder that others may enter, or run make as an ordinary user."
     )

@@ -1,4 +1,4 @@
-"""A fresh clone of the project with ports of its own, driven by make as a user would."""
+"""A fresh clone of the project with its own ports, driven through make as a user would."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import psutil
 import psycopg
 from dotenv import dotenv_values
 
-from scripts.host.services import free_port
+from scripts.host.ports import free_port
 from scripts.stack.project_copy import ROOT, copy_project
 
 SERVICES = ("postgres", "redis", "web")
 
 
 class Clone:
-    """What git would have in a fresh clone, in a folder of its own."""
+    """A copy of the files that git knows, in a folder of its own."""
 
     def __init__(self, folder: Path, *, with_venv: bool = True) -> None:
-        """Copy the files. The virtual environment is borrowed, which saves a minute of network."""
+        """Copy the files and link this clone's virtual environment, which saves the downloads."""
         self.folder = folder
         self.port = {service: free_port() for service in SERVICES}
         copy_project(folder)
@@ -31,8 +31,8 @@ class Clone:
             (folder / ".local").mkdir()
             (folder / ".local/venv").symlink_to((ROOT / ".local/venv").resolve())
 
-    def make(self, *words: str, status: int = 0, **environ: str) -> str:
-        """Run make and return all it says; fail when it does not exit with ``status``."""
+    def make(self, *words: str, status: int = 0, stdin: str = "", **environ: str) -> str:
+        """Run make and return its output; fail unless it exits with ``status``."""
         kept = ("PATH", "HOME", "USER", "SSL_CERT_FILE", "PIP_CERT", "DOCKER_HOST")
         done = subprocess.run(
             ["make", *words],
@@ -41,7 +41,7 @@ class Clone:
             | {f"{key.upper()}_PORT": str(port) for key, port in self.port.items()}
             | {"RUNTIME": "host"}
             | environ,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -53,36 +53,34 @@ class Clone:
         return done.stdout
 
     def states(self) -> dict[str, str]:
-        """Return what `make ps` says of each service."""
+        """Return the state of each service from `make ps`."""
         lines = self.make("--silent", "ps").splitlines()
         table = lines[next(i for i, line in enumerate(lines) if line.startswith("SERVICE")) + 1 :]
         return {line.split()[0]: line[10:24].strip() for line in table}
 
     def process(self, service: str) -> psutil.Process:
-        """Return the service's process."""
         return psutil.Process(self.record(service)["pid"])
 
     def record(self, service: str) -> dict[str, Any]:
-        """Return what the runtime remembers of the service's process."""
+        """Return the runtime's record of the service's process."""
         record: dict[str, Any] = json.loads(self.record_file(service).read_text())
         return record
 
     def record_file(self, service: str) -> Path:
-        """Return the pid file."""
         return self.folder / f".local/run/{service}.json"
 
     def get(self, path: str) -> tuple[int, str]:
-        """Ask web for a page; return status and body."""
+        """Request a page from web; return its status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port["web"], timeout=10)
         try:
             connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         finally:
             connection.close()
 
     def sql(self, statement: LiteralString) -> list[tuple[Any, ...]]:
-        """Run a statement as the app's role; return the rows."""
+        """Run a statement as the app's role and return the rows."""
         url = dotenv_values(self.folder / "env/backing-services.env")["DATABASE_URL"] or ""
         here = url.replace("@postgres:5432/", f"@127.0.0.1:{self.port['postgres']}/")
         with psycopg.connect(here, autocommit=True) as connection:

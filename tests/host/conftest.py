@@ -1,4 +1,4 @@
-"""Clones for the tests, stopped and checked for leftovers afterwards."""
+"""Clones for the tests. Afterwards they are stopped, and no process may be left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ type MakeClone = Callable[..., Clone]
 
 @pytest.fixture(scope="module")
 def make_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeClone]:
-    """Return a function that makes a clone, below a folder that only this user may enter."""
+    """Return a function that makes clones, in a folder that only this user may enter."""
     clones = []
 
     def make(name: str = "clone", *, with_venv: bool = True) -> Clone:
@@ -30,7 +30,7 @@ def make_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeClone]:
 
 
 def running_below(folder: Path) -> list[str]:
-    """Return the processes that work in a clone."""
+    """Return the processes whose working directory is in the folder."""
     found = []
     for process in psutil.process_iter():
         try:

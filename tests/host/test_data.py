@@ -1,4 +1,4 @@
-"""The database saved, restored, dumped, loaded and filled, in one clone, in this order."""
+"""Snapshots, dumps and demonstration data. The tests share one clone and run in this order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.host.services import free_port
+from scripts.host.ports import free_port
 from tests.host.clone import Clone
 from tests.host.conftest import MakeClone
 
@@ -22,7 +22,7 @@ NAMES = "SELECT name FROM accounts_user WHERE email = 'ada@example.com'"
 
 @pytest.fixture(scope="module")
 def clone(make_clone: MakeClone) -> Clone:
-    """A clone that runs, with the demonstration users."""
+    """A running clone with the demonstration users."""
     clone = make_clone()
     clone.make("up")
     clone.make("fixtures")
@@ -31,18 +31,17 @@ def clone(make_clone: MakeClone) -> Clone:
 
 @pytest.fixture(scope="module")
 def dump(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dump of the database."""
     file = tmp_path_factory.mktemp("dump") / "methodhub.dump"
     assert f"Wrote {file}." in clone.make("db-dump", f"FILE={file}")
     return file
 
 
 def rename(clone: Clone) -> None:
-    """Change a row behind the site's back."""
+    """Change a row without the site."""
     clone.sql("UPDATE accounts_user SET name = 'Changed' WHERE email = 'ada@example.com'")
 
 
-def test_snapshot_comes_back_while_web_runs(clone: Clone) -> None:
+def test_snapshot_is_restored_while_web_runs(clone: Clone) -> None:
     web = clone.process("web").pid
     clone.make("db-snapshot", "NAME=before")
     rename(clone)
@@ -50,15 +49,15 @@ def test_snapshot_comes_back_while_web_runs(clone: Clone) -> None:
     assert "before" in clone.make("db-snapshots")
     clone.make("db-restore", "NAME=before")
     assert clone.sql(NAMES) == [("Ada",)]
-    # Its connections were cut; the pool makes new ones.
+    # The restore has closed its connections; the pool opens new ones.
     assert clone.get("/admin/login/")[0] == 200
     assert clone.process("web").pid == web
     clone.make("db-drop-snapshot", "NAME=before")
     assert "before" not in clone.make("db-snapshots")
-    assert "make db-snapshots lists them" in clone.make("db-restore", "NAME=before", status=2)
+    assert "`make db-snapshots` lists them" in clone.make("db-restore", "NAME=before", status=2)
 
 
-def test_a_snapshot_is_replaced_by_force(clone: Clone) -> None:
+def test_force_replaces_a_snapshot(clone: Clone) -> None:
     clone.make("db-snapshot", "NAME=again")
     rename(clone)
     clone.make("db-snapshot", "NAME=again", "FORCE=1")
@@ -68,12 +67,13 @@ def test_a_snapshot_is_replaced_by_force(clone: Clone) -> None:
     clone.sql("UPDATE accounts_user SET name = 'Ada' WHERE name = 'Changed'")
 
 
-def test_a_name_that_is_none_is_one_sentence(clone: Clone) -> None:
+def test_invalid_snapshot_name_gives_one_line_error(clone: Clone) -> None:
     said = clone.make("db-snapshot", "NAME=No/Name", status=2)
-    assert "NAME is 'No/Name': use lower-case letters, digits and _" in said
+    assert "NAME may have lower-case letters, digits and _" in said
+    assert "(got 'No/Name')" in said
 
 
-def test_dump_and_load(clone: Clone, dump: Path) -> None:
+def test_load_replaces_the_data_only_by_force(clone: Clone, dump: Path) -> None:
     assert "FORCE=1 overwrites it" in clone.make("db-dump", f"FILE={dump}", status=2)
     rename(clone)
     assert "FORCE=1 replaces it" in clone.make("db-load", f"FILE={dump}", status=2)
@@ -84,26 +84,28 @@ def test_dump_and_load(clone: Clone, dump: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 0.01, 0.5, 0.99])
-def test_a_truncated_dump_leaves_the_database_as_it_was(
+def test_truncated_dump_changes_nothing(
     clone: Clone, dump: Path, tmp_path: Path, kept: float
 ) -> None:
     whole = dump.read_bytes()
     broken = tmp_path / "broken.dump"
     broken.write_bytes(whole[: int(len(whole) * kept)])
     said = clone.make("db-load", f"FILE={broken}", "FORCE=1", status=2)
-    assert "That is no dump" in said or "the database is as it was" in said
+    assert "This is not a dump" in said or "The database is unchanged" in said
     assert clone.sql(NAMES) == [("Ada",)]
     databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'methodhub_fresh'"
     assert clone.sql(databases) == [(0,)]
     assert "Traceback" not in said
 
 
-def test_a_file_that_is_not_there_or_not_named_is_one_sentence(clone: Clone) -> None:
-    assert "make db-dump FILE=no.dump writes one" in clone.make("db-load", "FILE=no.dump", status=2)
-    assert "Say FILE=methodhub.dump" in clone.make("db-dump", status=2)
+def test_missing_or_unnamed_file_gives_one_line_error(clone: Clone) -> None:
+    assert "`make db-dump FILE=no.dump` writes one" in clone.make(
+        "db-load", "FILE=no.dump", status=2
+    )
+    assert "for example FILE=methodhub.dump" in clone.make("db-dump", status=2)
 
 
-def test_seed_makes_the_same_users_each_time(clone: Clone) -> None:
+def test_seed_makes_the_same_users_every_time(clone: Clone) -> None:
     rows = "SELECT email, name FROM accounts_user ORDER BY email"
     clone.make("db-snapshot", "NAME=unseeded")
     assert "Made 30 users; 0 were there already." in clone.make("seed", "USERS=30")
@@ -117,7 +119,7 @@ def test_seed_makes_the_same_users_each_time(clone: Clone) -> None:
 
 @pytest.fixture
 def debugged(clone: Clone) -> Iterator[int]:
-    """The port of `make debug`, which runs in the foreground and starts what it needs."""
+    """Run `make debug` in the foreground, and return the debugger's port."""
     clone.make("down")
     port = free_port()
     with subprocess.Popen(
@@ -130,7 +132,7 @@ def debugged(clone: Clone) -> Iterator[int]:
         start_new_session=True,
     ) as verb:
         yield port
-        # As Ctrl-C in a terminal does.
+        # Like Ctrl-C in a terminal.
         os.killpg(verb.pid, signal.SIGINT)
         verb.wait(timeout=20)
 
@@ -141,7 +143,7 @@ def test_debug_serves_the_site_and_the_debugger(clone: Clone, debugged: int) -> 
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert clone.get("/admin/login/")[0] == 200
-    # As an editor begins, in the Debug Adapter Protocol.
+    # The first message of an editor, in the Debug Adapter Protocol.
     hello = {"seq": 1, "type": "request", "command": "initialize", "arguments": {"adapterID": "t"}}
     body = json.dumps(hello).encode()
     with socket.create_connection(("127.0.0.1", debugged), timeout=20) as client:
@@ -157,12 +159,12 @@ def answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_up_after_debug_is_the_usual_web(clone: Clone) -> None:
+def test_up_after_debug_starts_the_usual_web(clone: Clone) -> None:
     clone.make("up")
     assert clone.get("/")[0] == 200
 
 
-def test_data_of_another_major_are_told_of(make_clone: MakeClone) -> None:
+def test_data_of_another_major_version_is_reported(make_clone: MakeClone) -> None:
     clone = make_clone()
     assert "There is no database yet" in clone.make("db-upgrade", status=2)
     data = clone.folder / ".local/postgres"
@@ -170,6 +172,6 @@ def test_data_of_another_major_are_told_of(make_clone: MakeClone) -> None:
     (data / "PG_VERSION").write_text("17\n")
     for verb in ("up", "db-upgrade"):
         said = clone.make(verb, status=2)
-        assert "The data in .local/postgres is PostgreSQL 17's and this is 18" in said
-        assert "make db-load FILE=…" in said
+        assert "PostgreSQL 17 created .local/postgres, and this is 18" in said
+        assert "`make db-load FILE=…`" in said
     (data / "PG_VERSION").unlink()

@@ -1,4 +1,4 @@
-"""What the runtime does when its processes die, in one clone, in this order."""
+"""Starting, stopping and killed processes. The tests share one clone and run in this order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = "SELECT count(*) FROM kept"
 
 @pytest.fixture(scope="module")
 def clone(make_clone: MakeClone) -> Clone:
-    """A clone that runs, with a row that must never be lost."""
+    """A running clone with a row that must never be lost."""
     clone = make_clone()
     clone.make("up")
     clone.sql("CREATE TABLE kept AS SELECT 1 AS one")
@@ -33,8 +33,8 @@ def clone(make_clone: MakeClone) -> Clone:
 
 
 @pytest.fixture
-def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with the project, of the user that PostgreSQL runs as."""
+def other_process() -> Iterator[subprocess.Popen[bytes]]:
+    """An unrelated process of the user that PostgreSQL runs as."""
     user = unprivileged.USER if os.geteuid() == 0 else None
     process = subprocess.Popen(["sleep", "600"], user=user)
     yield process
@@ -43,7 +43,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def kill(*processes: psutil.Process) -> None:
-    """Kill processes that this one did not start, and wait until they are gone."""
+    """Kill processes that are not children of this one, and wait for their end."""
     for process in processes:
         process.kill()
     deadline = time.monotonic() + 5
@@ -53,7 +53,6 @@ def kill(*processes: psutil.Process) -> None:
 
 
 def family(clone: Clone) -> list[psutil.Process]:
-    """Return all processes of a clone."""
     leaders = [clone.process(name) for name in SERVICES]
     return [one for leader in leaders for one in [leader, *leader.children(recursive=True)]]
 
@@ -68,7 +67,7 @@ def listening(process: psutil.Process) -> set[str]:
     }
 
 
-def test_up_serves_the_login_on_loopback_only(clone: Clone) -> None:
+def test_up_listens_on_loopback_only(clone: Clone) -> None:
     assert clone.states() == RUNNING
     status, page = clone.get("/admin/login/")
     assert status == 200
@@ -76,17 +75,27 @@ def test_up_serves_the_login_on_loopback_only(clone: Clone) -> None:
     assert {ip for name in SERVICES for ip in listening(clone.process(name))} == {"127.0.0.1"}
 
 
-def test_nothing_runs_as_root_that_refuses_to(clone: Clone) -> None:
+def test_postgres_does_not_run_as_root(clone: Clone) -> None:
     assert clone.process("postgres").uids().effective != 0
 
 
-def test_a_second_up_changes_nothing(clone: Clone) -> None:
+def test_second_up_changes_nothing(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     clone.make("up")
     assert {name: clone.process(name).pid for name in SERVICES} == before
 
 
-def test_the_superusers_public_password_opens_nothing(clone: Clone) -> None:
+def test_changed_configuration_restarts_only_web(clone: Clone) -> None:
+    before = {name: clone.process(name).pid for name in SERVICES}
+    with (clone.folder / "env/dev.env").open("a") as file:
+        file.write("LOG_LEVEL=DEBUG\n")
+    clone.make("up")
+    after = {name: clone.process(name).pid for name in SERVICES}
+    assert [name for name in SERVICES if after[name] != before[name]] == ["web"]
+    assert clone.process("web").environ()["LOG_LEVEL"] == "DEBUG"
+
+
+def test_public_superuser_password_is_rejected(clone: Clone) -> None:
     public = dotenv_values(ROOT / "env/postgres.env")["POSTGRES_PASSWORD"]
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(
@@ -96,7 +105,7 @@ def test_the_superusers_public_password_opens_nothing(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_killed_process_is_seen_and_repaired(clone: Clone, service: str) -> None:
+def test_killed_process_is_reported_and_restarted(clone: Clone, service: str) -> None:
     kill(clone.process(service))
     states = clone.states()
     assert states.pop(service) in ("killed", "half killed")
@@ -107,7 +116,7 @@ def test_a_killed_process_is_seen_and_repaired(clone: Clone, service: str) -> No
     assert clone.sql(KEPT) == [(1,)]
 
 
-def test_after_a_reboot_up_works(clone: Clone) -> None:
+def test_up_works_after_a_reboot(clone: Clone) -> None:
     kill(*family(clone))
     assert all(state == "killed" for state in clone.states().values())
     clone.make("up")
@@ -115,29 +124,29 @@ def test_after_a_reboot_up_works(clone: Clone) -> None:
     assert clone.sql(KEPT) == [(1,)]
 
 
-def test_a_number_that_a_stranger_got_is_left_alone(
-    clone: Clone, stranger: subprocess.Popen[bytes]
-) -> None:
+def test_reused_pid_is_not_killed(clone: Clone, other_process: subprocess.Popen[bytes]) -> None:
     kill(*family(clone))
     for name in SERVICES:
-        record = clone.record(name) | {"pid": stranger.pid}
+        record = clone.record(name) | {"pid": other_process.pid}
         clone.record_file(name).write_text(json.dumps(record))
-    # PostgreSQL keeps a number too, and would not start while somebody has it.
+    # PostgreSQL has a pid file too, and refuses to start while a process has that pid.
     lock = clone.folder / ".local/postgres/postmaster.pid"
-    lock.write_text(lock.read_text().replace(lock.read_text().split()[0], str(stranger.pid), 1))
+    lock.write_text(
+        lock.read_text().replace(lock.read_text().split()[0], str(other_process.pid), 1)
+    )
     assert set(clone.states().values()) == {"killed"}
     clone.make("down")
-    assert stranger.poll() is None
+    assert other_process.poll() is None
     clone.make("up")
-    assert stranger.poll() is None
+    assert other_process.poll() is None
     assert clone.states() == RUNNING
     assert clone.sql(KEPT) == [(1,)]
 
 
-def test_up_prodlike_swaps_web_only_and_up_swaps_back(clone: Clone) -> None:
+def test_up_prodlike_and_up_replace_only_web(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     said = clone.make("up-prodlike")
-    assert "No container" in said
+    assert "This is no container" in said
     assert "gunicorn" in " ".join(clone.process("web").cmdline())
     assert listening(clone.process("web")) == {"127.0.0.1"}
     assert clone.process("web").environ()["TARGET"] == "ecs"
@@ -149,11 +158,13 @@ def test_up_prodlike_swaps_web_only_and_up_swaps_back(clone: Clone) -> None:
     assert clone.process("web").environ()["TARGET"] == "dev"
 
 
-def test_several_replicas_are_refused_in_one_sentence(clone: Clone) -> None:
-    assert "REPLICAS=2 needs containers" in clone.make("up-prodlike", REPLICAS="2", status=2)
+def test_several_replicas_give_one_line_error(clone: Clone) -> None:
+    assert "REPLICAS must be 1 without Docker (got '2')" in clone.make(
+        "up-prodlike", REPLICAS="2", status=2
+    )
 
 
-def test_tests_use_servers_of_their_own_and_leave_none(clone: Clone) -> None:
+def test_tests_run_on_their_own_servers_and_stop_them(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     said = clone.make("test", "T=tests/home", WEB_PORT=str(clone.port["web"]))
     assert " passed" in said
@@ -161,7 +172,7 @@ def test_tests_use_servers_of_their_own_and_leave_none(clone: Clone) -> None:
     assert list((clone.folder / ".local/test/run").iterdir()) == []
 
 
-def test_down_stops_all_and_keeps_the_rows(clone: Clone) -> None:
+def test_down_stops_everything_and_keeps_the_data(clone: Clone) -> None:
     before = family(clone)
     clone.make("down")
     assert psutil.wait_procs(before, timeout=5)[1] == []

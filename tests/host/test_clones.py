@@ -1,4 +1,4 @@
-"""Where a clone may stand, and what else may run on the machine."""
+"""Clones in unusual folders, and beside other programs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.host.conftest import MakeClone
 RUNNING = dict.fromkeys(SERVICES, "running")
 
 
-def test_two_clones_one_with_spaces_and_a_long_path_do_not_disturb_each_other(
+def test_clone_with_spaces_and_long_path_runs_beside_another(
     make_clone: MakeClone,
 ) -> None:
-    # A Unix socket's path may have 107 bytes.
+    # A Unix socket's path is limited to 107 bytes.
     deep = make_clone("with some spaces/and a long name/" + "/".join(["x" * 40] * 3))
     assert len(str(deep.folder)) > 140
     plain = make_clone()
@@ -30,7 +30,7 @@ def test_two_clones_one_with_spaces_and_a_long_path_do_not_disturb_each_other(
     assert deep.sql("SELECT count(*) FROM kept") == [(1,)]
 
 
-def test_taken_ports_are_named_together_with_their_owner(make_clone: MakeClone) -> None:
+def test_all_taken_ports_are_reported_with_their_owner(make_clone: MakeClone) -> None:
     clone = make_clone()
     with (
         socket.create_server(("127.0.0.1", clone.port["postgres"])),
@@ -39,20 +39,21 @@ def test_taken_ports_are_named_together_with_their_owner(make_clone: MakeClone) 
         said = clone.make("up", status=2)
     for service in ("postgres", "web"):
         assert f"Port {clone.port[service]} is taken by python" in said
-        assert f"(pid {os.getpid()}): stop it, or choose another port" in said
+        assert f"(pid {os.getpid()}). Stop it, or choose another port" in said
     assert "POSTGRES_PORT=" in said
     assert "WEB_PORT=" in said
     assert "Traceback" not in said
     assert set(clone.states().values()) == {"stopped"}
 
 
-def test_a_port_that_is_none_is_one_sentence(make_clone: MakeClone) -> None:
+def test_invalid_port_gives_one_line_error(make_clone: MakeClone) -> None:
     said = make_clone().make("up", REDIS_PORT="80000", status=2)
-    assert "REDIS_PORT is '80000': without Docker it is one port, 1 to 65535." in said
+    assert "REDIS_PORT must be one port from 1 to 65535" in said
+    assert "(got '80000')" in said
     assert "Traceback" not in said
 
 
-def test_nothing_outside_the_clone_is_written(make_clone: MakeClone, tmp_path: Path) -> None:
+def test_up_writes_only_inside_the_clone(make_clone: MakeClone, tmp_path: Path) -> None:
     clone = make_clone()
     beside = set(clone.folder.parent.iterdir())
     clone.make("up", HOME=str(tmp_path))

@@ -1,0 +1,5 @@
+"""Errors for the user to mend."""
+
+
+class UserError(Exception):
+    """Its message says what happened and the remedy. It is printed without a traceback."""

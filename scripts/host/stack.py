@@ -1,0 +1,105 @@
+"""The services of one clone: PostgreSQL, Valkey and web."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scripts.host import cluster, services
+from scripts.host.environment import PORT_VARIABLES, ROOT, wanted_port
+from scripts.host.errors import UserError
+from scripts.host.ports import HOST, accepts_connections, port_owner
+from scripts.host.processes import Program, Service
+
+
+def say(line: str) -> None:
+    """Print progress. Standard output belongs to the verb: `make db-dump` writes a file to it."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Stack:
+    """The services with their data below ``home``.
+
+    Without ``durable``, PostgreSQL never waits for the disk.
+    """
+
+    def __init__(self, home: Path, *, durable: bool = True) -> None:
+        self.home = home
+        self.durable = durable
+        self.data = home / "postgres"
+        self.postgres = Service(home, "postgres")
+        self.redis = Service(home, "redis")
+        self.web = Service(home, "web")
+        self.services = (self.postgres, self.redis, self.web)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until no other command changes this stack, and keep others waiting."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("Waiting for another make in this clone.")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def is_locked(self) -> bool:
+        """Tell whether another command changes this stack now."""
+        with contextlib.suppress(FileNotFoundError), (self.home / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def ports(self) -> dict[str, int]:
+        """Return the backing services' ports: the current ones if they run, else those wanted."""
+        return {
+            service.name: running.port
+            if (running := service.running())
+            else wanted_port(service.name)
+            for service in (self.postgres, self.redis)
+        }
+
+    def check_ports(self, ports: Mapping[str, int]) -> None:
+        """Raise UserError if other programs use any of the ports; it names all of them."""
+        taken = []
+        for service in (service for service in self.services if service.name in ports):
+            port = ports[service.name]
+            running = service.running()
+            is_own = (running and running.port == port) or service.orphans()
+            if not is_own and accepts_connections(port):
+                taken.append(
+                    f"Port {port} is taken by {port_owner(port)}. Stop it, or choose another port "
+                    f"with {PORT_VARIABLES[service.name]}={port + 100}."
+                )
+        if taken:
+            raise UserError("\n".join(taken))
+
+    def ensure(self, service: Service, program: Program) -> None:
+        """Start a service unless it runs already in the same way."""
+        if service.ensure(program):
+            say(f"  {service.name:<9} {program.label} on {HOST}:{program.port}")
+
+    def start_backing_services(self, ports: Mapping[str, int]) -> None:
+        """Start PostgreSQL and Valkey, and create the data directory if there is none."""
+        if not (self.data / "PG_VERSION").exists():
+            say(f"  postgres  creating {self.data.relative_to(ROOT)}")
+            cluster.create(self.postgres, self.data, durable=self.durable)
+        cluster.check_version(self.data)
+        if not self.postgres.running():
+            cluster.remove_stale_pid_file(self.data)
+        program = services.postgres(self.data, ports["postgres"], durable=self.durable)
+        self.ensure(self.postgres, program)
+        self.ensure(self.redis, services.valkey(self.home / "redis", ports["redis"]))
+
+    def stop(self) -> None:
+        """Stop web first, then the backing services."""
+        for service in reversed(self.services):
+            if service.record():
+                service.stop()
+                say(f"  {service.name:<9} stopped")
