@@ -273,6 +273,14 @@ PROBLEMS: dict[str, tuple[Callable[[Clone], None], str, str]] = {
         "created for another database or role",
         "10-app.sql",
     ),
+    "no worker": (_engine(ps=RUNNING), "No worker runs", "make logs ARGS=worker"),
+    "worker unhealthy": (
+        _engine(
+            ps='case "$*" in *=worker*) echo "Up 2 minutes (unhealthy)" ;; *) echo 4567 ;; esac'
+        ),
+        "No worker runs",
+        "make logs ARGS=worker",
+    ),
     "migrations pending": (
         _engine(ps=RUNNING, exec="""echo '1 {"migrations": "pending"}'"""),
         "unapplied migrations",
@@ -381,8 +389,8 @@ def test_healthy_machine_has_no_problems(clone: Clone) -> None:
     [
         (
             "docker",
-            "engine compose buildx memory images project_name volume password migrations ports "
-            "ca_bundle env_files secrets_mode package_index dev_container",
+            "engine compose buildx memory images project_name volume password migrations worker "
+            "ports ca_bundle env_files secrets_mode package_index dev_container",
         ),
         ("host", "python disk ports ca_bundle env_files secrets_mode environment"),
     ],
