@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The part of the official image's start-up contract that this project uses: POSTGRES_* or their
-# _FILE, PGDATA below the volume, initdb.d on an empty one, run while the server has a socket only.
+# The parts of the official image's entrypoint that this project uses: POSTGRES_* and their _FILE
+# forms, PGDATA below the volume, and initdb.d, which runs on an empty volume with a server that
+# listens on its socket only.
 set -Eeuo pipefail
 
-# setting NAME DEFAULT: export NAME from itself, from the file NAME_FILE, or by default.
+# setting NAME DEFAULT: export NAME, or the content of the file NAME_FILE, or the default.
 setting() {
   local name=$1 file="${1}_FILE"
   if [ -n "${!name:-}" ] && [ -n "${!file:-}" ]; then

@@ -1,5 +1,5 @@
-# Stand-in for the official PostgreSQL image: Debian's PostgreSQL behind the same contract.
-# As there, the user has the same number in every major, to read what the other one wrote.
+# Stand-in for the official PostgreSQL image, with Debian's PostgreSQL and the same interface. As in
+# the official image, the user has the same id in every major version, so that files stay readable.
 ARG ROOT
 FROM ${ROOT}
 COPY apt-no-caches /etc/apt/apt.conf.d/docker-clean

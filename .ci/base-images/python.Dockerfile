@@ -1,5 +1,4 @@
-# Stand-in for the official Python image: Debian's Python where the official one has its own
-# (/usr/local/bin), with the C headers.
+# Stand-in for the official Python image: Debian's Python in /usr/local/bin, with the C headers.
 ARG ROOT
 FROM ${ROOT}
 COPY apt-no-caches /etc/apt/apt.conf.d/docker-clean

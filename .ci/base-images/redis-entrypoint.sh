@@ -1,5 +1,5 @@
 #!/bin/sh
-# The official image's start-up: as the redis user, without protected mode.
+# As the official image, run Redis as the user redis and without protected mode.
 set -eu
 
 case $1 in -* | *.conf) set -- redis-server "$@" ;; esac

@@ -1,4 +1,4 @@
-# Stand-in for the official Redis image: Debian's Redis, reachable from other containers.
+# Stand-in for the official Redis image: Debian's Redis, open to other containers.
 ARG ROOT
 FROM ${ROOT}
 COPY apt-no-caches /etc/apt/apt.conf.d/docker-clean

@@ -109,7 +109,7 @@ def test_web_does_not_start_without(broken: str, images: Stack, tmp_path: Path) 
     compose = ("docker", "compose", *LAYERINGS["ecs"], "-f", str(overlay))
     environment = {"COMPOSE_PROJECT_NAME": project, "WEB_PORT": "0"}
     try:
-        up = run(*compose, "up", "--detach", env=environment, check=False)
+        up = run(*compose, "up", "--detach", "web", env=environment, check=False)
         assert up.returncode != 0
         states = run(
             *compose, "ps", "--all", "--format", "{{.Service}} {{.State}}", env=environment

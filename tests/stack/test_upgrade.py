@@ -24,7 +24,7 @@ KEPT, PRISTINE = f"{VOLUME}-17", f"{VOLUME}-pristine"
 SERVERS = [f"{PROJECT}-upgrade-{name}" for name in ("old", "new")]
 FILES = f"{PROJECT}-upgrade-files"
 # The first words that each step prints.
-STEPS = ("stopping what", "copying", "starting", "making", "moving", "comparing", "putting")
+STEPS = ("stopping", "copying", "starting", "creating", "moving", "comparing", "replacing")
 USERS = 50
 # The number of rows, the highest id, and the last value of the id sequence.
 ROWS = "SELECT count(*), max(id), (SELECT last_value FROM accounts_user_id_seq) FROM accounts_user"
@@ -130,7 +130,7 @@ def test_up_names_db_upgrade_and_starts_nothing(clone: Clone, old: str) -> None:
 def test_upgrade_moves_everything_and_keeps_the_old_volume(clone: Clone, old: str) -> None:
     done = clone.run("make", "db-upgrade")
     assert done.returncode == 0
-    assert re.search(r"the same: \d\d tables, \d\d sequences", done.stdout)
+    assert re.search(r"equal: \d\d tables, \d\d sequences", done.stdout)
     remedy = done.stdout.strip().splitlines()[-1].strip()
     assert remedy == f"docker volume rm {KEPT}"
     assert rows(17, KEPT) == old
@@ -161,7 +161,7 @@ def test_upgrade_moves_everything_and_keeps_the_old_volume(clone: Clone, old: st
 
     again = clone.run("make", "db-upgrade")
     assert again.returncode == 0
-    assert "is of PostgreSQL 18 already" in again.stdout
+    assert "already belongs to PostgreSQL 18" in again.stdout
     engine.run(*remedy.split())
 
 
@@ -207,7 +207,7 @@ def test_interrupted_upgrade_leaves_the_old_volume_working(
 ) -> None:
     errors = interrupted(clone, step, how)
     engine.run("docker", "rm", "--force", "--volumes", FILES, *SERVERS, check=False)
-    if step != "putting":
+    if step != "replacing":
         assert rows(17, VOLUME) == old
         assert how == "verb" or AS_IT_WAS in errors
     assert clone.run("make", "db-upgrade").returncode == 0
@@ -238,7 +238,7 @@ def test_upgrade_stops_when_rows_differ(clone: Clone, old: str) -> None:
     done = clone.run("make", "db-upgrade")
     assert done.returncode != 0
     assert "< methodhub table lost|1" in done.stderr
-    assert "other rows than PostgreSQL 17, see above." in done.stderr
+    assert "The rows in PostgreSQL 18 differ from those in PostgreSQL 17" in done.stderr
     assert AS_IT_WAS in done.stderr
     assert rows(17, VOLUME) == old
     left = engine.run("docker", "volume", "ls", "--quiet").stdout.split()
@@ -248,11 +248,11 @@ def test_upgrade_stops_when_rows_differ(clone: Clone, old: str) -> None:
 def test_obstacle_is_reported_with_its_remedy(clone: Clone, old: str) -> None:
     done = clone.run("make", "db-upgrade", POSTGRES_OLD_IMAGE="redis:8")
     assert done.returncode != 0
-    assert "redis:8 is not of that major: name one with POSTGRES_OLD_IMAGE=…" in done.stderr
+    assert "redis:8 is another version. Set POSTGRES_OLD_IMAGE" in done.stderr
     with server(17, VOLUME) as name:
         done = clone.run("make", "db-upgrade")
         assert done.returncode != 0
-        assert f"uses the volume {VOLUME}: docker stop " in done.stderr
+        assert f"uses the volume {VOLUME}. Stop it: docker stop " in done.stderr
         assert query(name, ROWS) == old
     engine.run("docker", "volume", "create", KEPT)
     done = clone.run("make", "db-upgrade")

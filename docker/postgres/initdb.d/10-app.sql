@@ -1,8 +1,8 @@
--- The app's own role, database and extensions, all named by DATABASE_URL.
+-- Create the app's role, database and extensions, as DATABASE_URL names them.
 --
 -- Run by the official image's entrypoint on an empty volume, or by hand, as a superuser:
 --   DATABASE_URL=postgres://app:secret@localhost/app psql -f docker/postgres/initdb.d/10-app.sql
--- Running it again is harmless.
+-- It can run again: it sets the password that DATABASE_URL has then.
 
 \set ON_ERROR_STOP on
 \getenv url DATABASE_URL
@@ -11,7 +11,7 @@ SELECT part[1] AS app_role, part[2] AS app_password, part[3] AS app_database
 FROM regexp_match(:'url', '^postgres(?:ql)?://([^:@/]+):([^@%]+)@[^/]+/([^/?]+)') AS part
 \gset
 
--- No superuser; CREATEDB, since the tests make databases of their own.
+-- CREATEDB, because the tests create databases.
 SELECT format('CREATE ROLE %I', :'app_role')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'app_role')
 \gexec
@@ -21,8 +21,8 @@ SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'app_database')
 \gexec
 
--- In template1 too, which the tests' databases are copied from. A server that lacks one of them, as
--- small embedded builds do, warns and goes on: the migration that needs it will say so again.
+-- In template1 too, because the tests' databases are copies of it. A server without one of these
+-- extensions only warns: the migration that needs it fails with the same message.
 SELECT $$
   SELECT CASE WHEN available.name IS NULL
     THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
@@ -35,6 +35,6 @@ $$ AS create_extensions
 :create_extensions \gexec
 \connect :"app_database"
 :create_extensions \gexec
--- Slow statements stand in the server's log: `make logs ARGS=postgres`.
+-- Log slow statements; `make logs ARGS=postgres` shows them.
 ALTER ROLE :"app_role" SET log_min_duration_statement = '250ms';
 ALTER SCHEMA public OWNER TO :"app_role";
