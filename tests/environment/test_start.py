@@ -70,6 +70,33 @@ def test_build_needs_no_other_variable() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("changes", "header"),
+    [
+        ({}, "max-age=3600; includeSubDomains"),
+        ({"HSTS_INCLUDE_SUBDOMAINS": "false"}, "max-age=3600"),
+        (
+            {"HSTS_PRELOAD": "true", "HSTS_SECONDS": "31536000"},
+            "max-age=31536000; includeSubDomains; preload",
+        ),
+    ],
+)
+def test_hsts_header_follows_its_variables(changes: dict[str, str], header: str) -> None:
+    done = python(
+        "-c",
+        "import django; django.setup()\n"
+        "from django.http import HttpResponse\n"
+        "from django.middleware.security import SecurityMiddleware\n"
+        "from django.test import RequestFactory\n"
+        "request = RequestFactory().get('/', headers={'x-forwarded-proto': 'https'})\n"
+        "response = SecurityMiddleware(lambda _request: HttpResponse())(request)\n"
+        "print(response.headers['Strict-Transport-Security'])",
+        DJANGO_SETTINGS_MODULE="config.settings",
+        **SOUND | changes,
+    )
+    assert done.stdout.strip() == header, done.stderr
+
+
 # -- manage.py env --------------------------------------------------------------------------------
 
 
