@@ -40,9 +40,9 @@ def when_ready(_server: Arbiter) -> None:
 
 
 def post_worker_init(worker: Worker) -> None:
-    """Compare the pools with max_connections, once for each container, without delaying it."""
+    """Compare PostgreSQL's settings with ours, once for each container, without delaying it."""
     # Needs Django, which the application has set up by now.
-    from backends.database import warn_if_too_many
+    from backends.database import warn_about_server
 
     if worker.age == 1:
-        threading.Thread(target=warn_if_too_many, args=[_env], daemon=True).start()
+        threading.Thread(target=warn_about_server, args=[_env], daemon=True).start()

@@ -87,7 +87,8 @@ shell:
 
 dbshell:
 	@$(RUNNING) services
-	@$(RUNNING) exec postgres sh -c 'exec psql "$$DATABASE_URL"'
+	@$(RUNNING) exec --env PGOPTIONS="-c statement_timeout=0 -c idle_in_transaction_session_timeout=0" postgres \
+	  sh -c 'exec psql "$$DATABASE_URL"'
 
 redis-cli:
 	@$(RUNNING) services

@@ -11,12 +11,9 @@ from django.core.management import execute_from_command_line
 def main() -> None:
     """Run the command that the arguments name."""
     if sys.argv[1:2] not in (["runserver"], ["env"]):
-        # A request must be quick; a command, such as migrate, takes the time that it needs.
-        from backends.database import without_limits
+        from backends.database import use_for_command
 
-        database = settings.DATABASES["default"]
-        database["OPTIONS"] = without_limits(database["OPTIONS"])
-        database["DISABLE_SERVER_SIDE_CURSORS"] = False
+        use_for_command(settings.DATABASES["default"], settings.ENV)
     execute_from_command_line(sys.argv)
 
 

@@ -224,6 +224,8 @@ def debug() -> int:
 def dbshell() -> int:
     """Open psql on the app's database."""
     environ = start_for_one_off()
+    # The role's time limits are those of requests.
+    environ["PGOPTIONS"] = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
     return call([str(services.postgres_program("psql")), environ["DATABASE_URL"]], environ, ROOT)
 
 

@@ -1,123 +1,248 @@
-"""PostgreSQL in the service of requests: no answer is waited for without end."""
+"""PostgreSQL connections whose every wait is bounded, with or without a connection pooler.
+
+The time limits of requests stand on the database role, where ``migrate`` sets them: PgBouncer and
+RDS Proxy refuse them as startup options, and a ``SET`` would reach other clients of a pooler.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import psycopg
-from django.db import connection
-from psycopg import errors
+from django.db import IntegrityError, InternalError, connection, connections, transaction
+from django.db.backends.signals import connection_created
+from psycopg import errors, sql
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
 from environment.contract import Environment
+from environment.services import database_settings
+
+if TYPE_CHECKING:
+    from django.db.backends.postgresql.base import DatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
-# Seconds that an idle connection has to show that it works, before a request gets it.
+# Seconds that an idle connection of the pool has to show that it works, before a request gets it.
 CHECK_TIMEOUT = 1.0
-# Seconds that the client waits for an answer beyond the server's own statement_timeout.
-GRACE = 1.0
+# Seconds that the client waits for a reply beyond the server's own statement_timeout.
+REPLY_GRACE = 1.0
+# Milliseconds that a request's transaction may be idle. It may hold locks, and a migration waits
+# for those.
+IDLE_IN_TRANSACTION_TIMEOUT = 10_000
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that gives up a server which is there but does not answer.
+class TimeoutConnection(psycopg.Connection[Any]):
+    """A connection that stops waiting for a server that does not reply.
 
-    When PostgreSQL's machine stalls or its packets vanish, its kernel or nobody answers TCP, and
-    neither connect_timeout nor statement_timeout nor keepalives end the wait. A statement that the
-    server did not end by itself, GRACE seconds after statement_timeout, never will.
+    A server whose machine has stalled, or whose packets are lost, sends nothing: neither
+    connect_timeout nor statement_timeout nor keepalives end the wait. A statement that the server
+    has not ended REPLY_GRACE seconds after statement_timeout never ends.
     """
 
-    # Seconds one round trip may take; None for no limit.
-    patience: float | None = None
+    # Seconds that one round trip may take; None for no limit.
+    reply_timeout: float | None = None
 
     def wait[Value](
         self, gen: PQGen[Value], interval: float = 0.1, timeout: float | None = None
     ) -> Value:
-        """Wait for the server; raises OperationalError, and closes, when patience ends."""
-        if timeout is not None or self.patience is None:
+        """Wait for a reply. After reply_timeout, close and raise psycopg's OperationalError."""
+        if timeout is not None or self.reply_timeout is None:
             return super().wait(gen, interval, timeout)
         try:
-            return super().wait(gen, interval, self.patience)
-        except errors._WaitTimeout:  # psycopg has no public name for it
-            # The answer may still come, and would be taken for that to the next question.
+            return super().wait(gen, interval, self.reply_timeout)
+        except errors._WaitTimeout:  # noqa: SLF001, RUF100 - psycopg has no public name for it
+            # A late reply would be taken for that to the next statement.
             self.pgconn.finish()
             raise errors.ConnectionTimeout(
-                f"PostgreSQL did not answer within {self.patience} s"
+                f"PostgreSQL did not reply within {self.reply_timeout} s"
             ) from None
 
 
-def check_connection(pooled: ImpatientConnection) -> None:
-    """Raise an error unless an idle connection of the pool works."""
-    patience, pooled.patience = pooled.patience, CHECK_TIMEOUT
+def check_connection(pooled: TimeoutConnection) -> None:
+    """Raise psycopg's OperationalError unless an idle connection of the pool works."""
+    reply_timeout, pooled.reply_timeout = pooled.reply_timeout, CHECK_TIMEOUT
     try:
         ConnectionPool.check_connection(pooled)
     finally:
-        pooled.patience = patience
+        pooled.reply_timeout = reply_timeout
+
+
+def _reply_timeout(statement_timeout: float) -> float | None:
+    """Return how long the client waits, in seconds, where the server has this limit in seconds."""
+    return statement_timeout + REPLY_GRACE if statement_timeout else None
 
 
 def threads(env: Environment) -> int:
     """Return how many synchronous views a process runs at once.
 
-    Those that hold a connection, those that may wait for one (see max_waiting), and as many again
-    that are told at once that there is none, or need none: so a crowd does not queue up while
-    PostgreSQL is away.
+    As many as can hold a connection or wait for one (max_waiting), and as many again as the pool's
+    size for views that need no connection, or are told at once that there is none.
     """
     return 6 * env.DATABASE_POOL_SIZE
 
 
-def pool(env: Environment) -> dict[str, Any]:
+def pool_options(env: Environment) -> dict[str, Any]:
     """Return the options of the psycopg pool of one web process.
 
     https://www.psycopg.org/psycopg3/docs/api/pool.html
     """
-    limit = env.DATABASE_STATEMENT_TIMEOUT
-    patience = limit / 1000 + GRACE if limit else None
+    timeout = _reply_timeout(env.DATABASE_STATEMENT_TIMEOUT / 1000)
     return {
         "min_size": 1,
         "max_size": env.DATABASE_POOL_SIZE,
         "timeout": env.DATABASE_POOL_TIMEOUT,
-        # Who comes when this many wait already is told so at once, instead of holding a thread.
+        # A request beyond these fails at once, instead of holding a thread.
         "max_waiting": 4 * env.DATABASE_POOL_SIZE,
-        # The pool's pauses between attempts double; giving up early keeps them at a second. Then
-        # the pool must try anew by itself: those who waited in vain still count as waiting, so that
-        # a full queue would turn everybody away, and with nobody let in no attempt would be made.
+        # The pauses between the pool's connection attempts double, so it gives up after a second
+        # and starts again. It must start again by itself: requests that timed out still count
+        # towards max_waiting, so a full queue would reject every new request, and no request would
+        # start an attempt.
         "reconnect_timeout": 1.0,
         "reconnect_failed": ConnectionPool.check,
-        "connection_class": type("Connection", (ImpatientConnection,), {"patience": patience}),
+        "connection_class": type("Connection", (TimeoutConnection,), {"reply_timeout": timeout}),
         "check": check_connection,
     }
 
 
-def without_limits(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a database's OPTIONS for what is no request: no statement_timeout, no pool."""
-    # Of several -c the last counts.
-    return options | {"options": f"{options['options']} -c statement_timeout=0", "pool": False}
+def request_settings(env: Environment) -> dict[str, Any]:
+    """Return DATABASES["default"] for processes that serve requests."""
+    return _settings(env) | {
+        # A server-side cursor would be read on after its connection went back to the pool, and a
+        # transaction pooler cannot keep it.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
+    }
+
+
+def use_for_command(database: dict[str, Any], env: Environment) -> None:
+    """Change DATABASES["default"] for a management command.
+
+    A command takes as long as it needs, has no pool, and connects to DATABASE_DIRECT_URL if that is
+    set.
+    """
+    database |= _settings(env, direct=True)
+    database["OPTIONS"]["pool"] = False
+    connection_created.connect(lift_limits)
+
+
+def _settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
+    settings = database_settings(env, direct=direct)
+    return settings | {
+        # A pool instead of persistent connections, which leak under ASGI.
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "application_name": f"methodhub-{env.TARGET}-{socket.gethostname()}",
+            "connect_timeout": env.DATABASE_CONNECT_TIMEOUT,
+            "pool": pool_options(env),
+        }
+        # Those of the URL win.
+        | settings["OPTIONS"],
+    }
+
+
+def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
+    """Lift the role's time limits for a new connection, and let it have server-side cursors.
+
+    Through a pooler it changes nothing: the pooler would hand the changed connection to requests.
+    A pooler shows in the process number, which it makes up for the client.
+    """
+    server: Any = connection.connection
+    direct = server.execute(
+        "SELECT set_config('statement_timeout', '0', false), "
+        "set_config('idle_in_transaction_session_timeout', '0', false) "
+        "WHERE pg_backend_pid() = %s",
+        [server.info.backend_pid],
+    ).fetchone()
+    connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"] = direct is None
+
+
+def set_role_limits(database: DatabaseWrapper, env: Environment) -> None:
+    """Set the time limits of requests on the role that is connected, if they are not set yet.
+
+    New connections have them, whatever stands between. A role may change its own settings.
+    """
+    limits = {
+        "statement_timeout": f"{env.DATABASE_STATEMENT_TIMEOUT}ms",
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT}ms",
+    }
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT unnest(setconfig) FROM pg_db_role_setting "
+            "WHERE setrole = current_user::regrole AND setdatabase = 0"
+        )
+        present = {setting for (setting,) in cursor.fetchall()}
+        for name, value in limits.items():
+            if f"{name}={value}" not in present:
+                statement = sql.SQL("ALTER ROLE CURRENT_USER SET {} = {}")
+                # A migrate of another database may set the same at the same time.
+                with contextlib.suppress(InternalError, IntegrityError):
+                    cursor.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
+    if database.pool:
+        # Connections that are open already lack them.
+        database.close()
+        database.close_pool()
+
+
+@contextlib.contextmanager
+def statement_timeout(seconds: float, using: str = "default") -> Iterator[None]:
+    """Run a block as a transaction whose statements may take ``seconds`` each; 0 for no limit.
+
+    For a view with a slow query. ``SET LOCAL statement_timeout`` alone is not enough: the client
+    would still stop waiting a second after DATABASE_STATEMENT_TIMEOUT.
+    """
+    with transaction.atomic(using=using), connections[using].cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        (before,) = cursor.fetchone() or ("0",)
+        set_limit = "SELECT set_config('statement_timeout', %s, true)"
+        cursor.execute(set_limit, [f"{round(seconds * 1000)}ms"])
+        server: Any = connections[using].connection
+        client_before = getattr(server, "reply_timeout", None)
+        server.reply_timeout = _reply_timeout(seconds)
+        try:
+            yield
+        finally:
+            server.reply_timeout = client_before
+        # For the rest of an outer transaction; an error rolls the change back.
+        cursor.execute(set_limit, [before])
 
 
 def connections_needed(env: Environment) -> int:
-    """Return how many connections all replicas hold at most: the pools, and one for the probes."""
+    """Return how many connections all replicas may open: the pools, and one each for the probes."""
     return env.REPLICAS * env.WORKERS * (env.DATABASE_POOL_SIZE + 1)
 
 
-def warn_if_too_many(env: Environment) -> None:
-    """Log a warning when PostgreSQL allows fewer connections than all replicas may open.
+def warn_about_server(env: Environment) -> None:
+    """Log a warning when PostgreSQL's settings do not fit the environment.
 
-    Says nothing when PostgreSQL cannot be asked: readiness says that already.
+    They are its max_connections and the role's statement_timeout. Nothing is logged when PostgreSQL
+    does not answer, which readiness reports, or when a pooler answers in its place.
     """
     try:
         with psycopg.connect(**connection.get_connection_params()) as server:
-            row = server.execute(
+            allowed, reserved, statement_timeout, direct = server.execute(
                 "SELECT current_setting('max_connections')::int, "
                 "current_setting('superuser_reserved_connections')::int "
-                "+ current_setting('reserved_connections')::int"
-            ).fetchone()
+                "+ current_setting('reserved_connections')::int, "
+                "(SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'), "
+                "pg_backend_pid() = %s",
+                [server.info.backend_pid],
+            ).fetchall()[0]
     except psycopg.Error:
         return
-    allowed, reserved = row or (0, 0)
+    if statement_timeout != env.DATABASE_STATEMENT_TIMEOUT:
+        logger.warning(
+            "The database role ends a statement after %d ms, but DATABASE_STATEMENT_TIMEOUT is %d. "
+            "Run migrate with the same DATABASE_STATEMENT_TIMEOUT.",
+            statement_timeout,
+            env.DATABASE_STATEMENT_TIMEOUT,
+        )
     needed = connections_needed(env)
-    if needed > allowed - reserved:
+    if direct and needed > allowed - reserved:
         logger.warning(
             "The replicas may open more connections than PostgreSQL allows: REPLICAS %d x "
             "WORKERS %d x (DATABASE_POOL_SIZE %d + 1 for the probes) = %d, but "

@@ -4,17 +4,15 @@ The variables are declared in environment/contract.py. In the order of Django's 
 https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
-import socket
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from django.utils.csp import CSP
 
-from backends.database import pool
+from backends.database import request_settings
 from background.schedules import SCHEDULES
 from environment.reading import load_or_exit
-from environment.services import database_settings, mailer_settings
+from environment.services import mailer_settings
 from serving import log_config
 
 ENV = load_or_exit()
@@ -107,30 +105,7 @@ TIME_ZONE = "UTC"
 
 # -- backing services -----------------------------------------------------------------------------
 
-_database = database_settings(ENV)
-_options = _database.pop("OPTIONS")
-DATABASES: dict[str, dict[str, Any]] = {
-    "default": _database
-    | {
-        # A pool, not persistent connections, which leak under ASGI and exclude the pool.
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-        # A server-side cursor would be read on after its connection went back to the pool, and
-        # breaks behind a transaction pooler. Management commands have them (manage.py).
-        "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {
-            "application_name": f"methodhub-{ENV.TARGET}-{socket.gethostname()}",
-            "connect_timeout": ENV.DATABASE_CONNECT_TIMEOUT,
-            "options": (
-                f"-c statement_timeout={ENV.DATABASE_STATEMENT_TIMEOUT} "
-                f"{_options.pop('options', '')}"
-            ),
-            "pool": pool(ENV),
-        }
-        # What the URL asks for: sslmode, connect_timeout …
-        | _options,
-    }
-}
+DATABASES = {"default": request_settings(ENV)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CACHES = {

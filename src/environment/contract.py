@@ -64,6 +64,13 @@ class Environment:
         secret=True,
         validator=validate_database_secret,
     )
+    DATABASE_DIRECT_URL: str | None = variable(
+        "PostgreSQL itself, where DATABASE_URL names a pooler. Management commands connect to it.",
+        expected="postgres://user:password@host:port/name",
+        place="backing-services",
+        secret=True,
+        validator=validate_database_url,
+    )
     DATABASE_SSLMODE: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
     ) = variable(
@@ -193,8 +200,9 @@ class Environment:
         validator=Between(2, 60),
     )
     DATABASE_STATEMENT_TIMEOUT: int = variable(
-        "Milliseconds that one SQL statement of a request may take; 0 for no limit. A second "
-        "later, the connection to a PostgreSQL that does not answer is closed.",
+        "Milliseconds that one SQL statement of a request may take; 0 for no limit. migrate sets "
+        "it on the database role. A second later, the connection to a PostgreSQL that does not "
+        "answer is closed.",
         default=3000,
         validator=Between(0, 3_600_000),
     )

@@ -15,10 +15,14 @@ from environment.validators import MAIL_OPTIONS
 MAIL_TIMEOUT = 5
 
 
-def database_settings(env: Environment) -> dict[str, Any]:
-    """Return one entry of DATABASES: server, user, database, and libpq's options."""
+def database_settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
+    """Return one entry of DATABASES: server, user, database, and libpq's options.
+
+    ``direct`` prefers DATABASE_DIRECT_URL.
+    """
     options = tls_options(env.DATABASE_SSLMODE, env.DATABASE_SSLROOTCERT)
-    if env.DATABASE_SECRET:
+    url = env.DATABASE_DIRECT_URL if direct else None
+    if env.DATABASE_SECRET and not url:
         secret = json.loads(env.DATABASE_SECRET)
         return {
             "ENGINE": "django.db.backends.postgresql",
@@ -29,7 +33,7 @@ def database_settings(env: Environment) -> dict[str, Any]:
             "PORT": int(secret.get("port", 5432)),
             "OPTIONS": options,
         }
-    parsed: dict[str, Any] = dict(dj_database_url.parse(env.DATABASE_URL or ""))
+    parsed: dict[str, Any] = dict(dj_database_url.parse(url or env.DATABASE_URL or ""))
     return parsed | {"OPTIONS": parsed.get("OPTIONS", {}) | options}
 
 

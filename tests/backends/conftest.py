@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from tests.backends.proxy import Proxy, proxy
@@ -21,6 +22,14 @@ def redis(settings: Settings) -> Iterator[Proxy]:
         address = f"{login}@127.0.0.1:{made.port}" if login else f"127.0.0.1:{made.port}"
         location = url._replace(netloc=address).geturl()
         settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": location}}
+        yield made
+
+
+@pytest.fixture
+def postgres() -> Iterator[Proxy]:
+    """The real PostgreSQL, behind a proxy that can be paused."""
+    settings = connection.settings_dict
+    with proxy(str(settings["HOST"]), int(settings["PORT"] or 5432)) as made:
         yield made
 
 

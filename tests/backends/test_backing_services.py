@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import subprocess
-import threading
 import time
 
-import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.sessions.models import Session
 from django.core.cache import cache, caches
 from django.core.management import call_command
-from django.db import connection
 from django.test import Client
 
 from accounts.models import User
@@ -81,56 +78,6 @@ def test_session_survives_redis_outage(
 def test_sign_in_works_without_redis(client: Client, superuser: User) -> None:
     client.post("/admin/login/", {"username": superuser.email, "password": "correct horse"})
     assert client.get("/admin/").status_code == 200
-
-
-@pytest.mark.django_db
-def test_app_role_can_create_databases_but_is_no_superuser() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
-        assert cursor.fetchone() == (False, True)
-
-
-@pytest.mark.django_db
-def test_a_statement_that_takes_too_long_is_ended() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        limit = cursor.fetchone()
-    assert limit == (f"{django_settings.ENV.DATABASE_STATEMENT_TIMEOUT // 1000}s",)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_connections_return_to_the_pool() -> None:
-    def work() -> None:
-        try:
-            User.objects.count()
-        finally:
-            connection.close()
-
-    for _ in range(3):
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    stats = connection.pool.get_stats()  # type: ignore[attr-defined]
-    assert stats["connections_num"] <= django_settings.ENV.DATABASE_POOL_SIZE
-    assert stats["requests_num"] > stats["connections_num"]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_iterator_outlives_its_connection() -> None:
-    """A streamed response goes on while another request's transaction fails on its connection."""
-    User.objects.bulk_create(User(email=f"{number}@example.com") for number in range(5))
-    # A new pool has one connection.
-    connection.close()
-    connection.close_pool()  # type: ignore[attr-defined]
-    rows = User.objects.iterator(chunk_size=2)
-    next(rows)
-    connection.close()
-    with connection.pool.connection() as other, other.transaction(force_rollback=True):  # type: ignore[attr-defined]
-        with pytest.raises(psycopg.errors.DivisionByZero):
-            other.execute("SELECT 1/0")
-        assert len(list(rows)) == 4
 
 
 @pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""Several one-off migrate containers at once, as when a deployment is started twice."""
+"""One-off migrate containers: several at once, as when a deployment is started twice."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from scripts.stack.engine import Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 AT_ONCE = 4
-# That of src/backends/management/commands/migrate.py.
+# ADVISORY_LOCK of src/backends/management/commands/migrate.py.
 LOCK = int.from_bytes(b"migrate")
+# The role's time limits would end the statement that holds the lock.
+NO_LIMITS = "PGOPTIONS=-c statement_timeout=0"
 
 
-def waits(migrate: Container) -> bool:
-    """Return whether a container says that it waits for another."""
+def is_waiting(migrate: Container) -> bool:
+    """Return whether a container reports that it waits for another."""
     return "Another migrate is running" in migrate.logs()
 
 
@@ -25,23 +27,24 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
     sql = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-")
     postgres.exec(*sql, "CREATE DATABASE migrated_at_once")
     url = f"postgres://methodhub:{stack.canaries['DATABASE_URL']}@postgres:5432/migrated_at_once"
-    # Containers start one after the other: whoever holds the lock meanwhile lets none begin.
+    # Containers start one after the other, so the test holds the lock until all of them wait.
     hold = f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)"
-    psql = ("docker", "exec", postgres.id, "sh", "-c", 'psql "$0" -c "$1"', url, hold)
+    psql = ("docker", "exec", "--env", NO_LIMITS, postgres.id, "psql", url, "--command", hold)
     holder = subprocess.Popen(psql, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     held = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
     wait_for(lambda: postgres.exec(*sql, f"SELECT count(*) {held}").strip() == "1", 10)
     containers = [stack.start(service="migrate", env={"DATABASE_URL": url}) for _ in range(AT_ONCE)]
     try:
-        for one in containers:
-            wait_for(functools.partial(waits, one), 30)
+        for container in containers:
+            wait_for(functools.partial(is_waiting, container), 30)
         postgres.exec(*sql, f"SELECT pg_terminate_backend(pid) {held}")
         holder.wait()
-        assert [run("docker", "wait", one.id).stdout.strip() for one in containers] == ["0"] * 4
-        logs = [one.logs() for one in containers]
+        ends = [run("docker", "wait", container.id).stdout.strip() for container in containers]
+        assert ends == ["0"] * AT_ONCE
+        logs = [container.logs() for container in containers]
     finally:
-        for one in containers:
-            one.remove()
+        for container in containers:
+            container.remove()
     applied = collections.Counter(
         name for log in logs for name in re.findall(r"Applying (\S+)\.\.\. OK", log)
     )
@@ -49,3 +52,14 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
     assert set(applied.values()) == {1}
     postgres.exec(*sql, "DROP DATABASE migrated_at_once WITH (FORCE)")
     figure("migrations", f"{AT_ONCE} migrate at once", f"{len(applied)} applied, each once")
+
+
+def test_migrate_sets_time_limits_on_a_role_that_lacks_them(stack: Stack) -> None:
+    """As in a volume that an older release made."""
+    postgres = stack.container("postgres")
+    sql = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-")
+    postgres.exec(*sql, "ALTER ROLE methodhub RESET ALL")
+    assert postgres.exec(*sql, "SHOW statement_timeout").strip() == "0"
+    stack.compose("run", "--rm", "--no-deps", "migrate")
+    assert postgres.exec(*sql, "SHOW statement_timeout").strip() == "3s"
+    assert postgres.exec(*sql, "SHOW idle_in_transaction_session_timeout").strip() == "10s"

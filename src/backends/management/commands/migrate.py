@@ -1,23 +1,74 @@
-"""Django's migrate, safe when several run at once."""
+"""Django's migrate, safe for several at once and for the site that runs meanwhile."""
 
-from typing import Any
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any, Self, cast
 
 import psycopg
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
-from django.db import connections
+from django.db import OperationalError, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
-# Any number will do, as long as every release takes the same: "migrate" in ASCII, 56 bits.
+from backends.database import set_role_limits
+
+# Any number, as long as every release uses the same: "migrate" in ASCII, 56 bits.
 ADVISORY_LOCK = int.from_bytes(b"migrate")
+# Seconds between attempts to take the advisory lock.
+ADVISORY_LOCK_INTERVAL = 0.5
+# Seconds that a migration waits for a lock on a table. Every later reader of the table waits behind
+# it, so it is shorter than a request waits (DATABASE_POOL_TIMEOUT, DATABASE_STATEMENT_TIMEOUT).
+LOCK_TIMEOUT = 1.0
+# A session that is idle in a transaction for 10 seconds is ended (backends/database.py): ten
+# attempts take longer than that.
+LOCK_ATTEMPTS = 10
+LOCK_RETRY_PAUSE = 3.0
+
+BLOCKERS = """
+    SELECT format('pid %%s (%%s), transaction open for %%s, last query started at %%s: %%s',
+        pid, application_name, date_trunc('second', clock_timestamp() - xact_start),
+        date_trunc('second', query_start), left(query, 200))
+    FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s))
+"""
+
+
+class SchemaEditor(DatabaseSchemaEditor):
+    """Django's schema editor, whose transactions give up waiting for a lock.
+
+    A migration that is no transaction (``atomic = False``) waits as long as it takes: what it did
+    before a timeout would stay, so that it could not be tried again.
+    """
+
+    # Process number of the server's end of the connection, once a transaction has begun.
+    backend_pid: int | None = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.atomic_migration:
+            with self.connection.cursor() as cursor:
+                # For this transaction alone: behind a pooler others get the connection next.
+                cursor.execute(
+                    "SELECT pg_backend_pid(), set_config('lock_timeout', %s, true), "
+                    "set_config('statement_timeout', '0', true), "
+                    "set_config('idle_in_transaction_session_timeout', '0', true)",
+                    [f"{LOCK_TIMEOUT}s"],
+                )
+                type(self).backend_pid = cursor.fetchone()[0]
+        return self
 
 
 class Command(MigrateCommand):
-    """Apply migrations under a PostgreSQL advisory lock.
+    """Apply migrations, one process at a time, without blocking the site.
 
-    Whoever comes second waits, finds nothing left to do and exits 0. The lock has a connection of
-    its own, since migrate closes Django's now and then, and goes when that connection does: a
-    killed process leaves none behind.
+    A second process waits until the first has ended, finds nothing left to do, and exits 0. The
+    advisory lock that sees to it belongs to a transaction of a connection of its own: it ends with
+    a killed process, and holds behind a transaction pooler too.
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,21 +79,96 @@ class Command(MigrateCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> str | None:
-        """Take the lock, migrate, release it.
-
-        Raises CommandError when PostgreSQL cannot be reached.
-        """
-        connection = connections[options["database"]]
+        """Migrate. Raises CommandError if PostgreSQL is away or a table stays locked."""
+        database = cast(DatabaseWrapper, connections[options["database"]])
+        ensure_superuser = options.pop("ensure_superuser", False)
         try:
-            with psycopg.connect(**connection.get_connection_params(), autocommit=True) as lock:
-                cursor = lock.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
-                if cursor.fetchone() != (True,):
-                    self.stdout.write("Another migrate is running; waiting for it.")
-                    lock.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-                ensure_superuser = options.pop("ensure_superuser", False)
-                said = super().handle(*args, **options)
+            with psycopg.connect(**database.get_connection_params()) as lock:
+                self._wait_for_other_migrate(lock)
+                set_role_limits(database, settings.ENV)
+                result = self._migrate(database, lock, *args, **options)
                 if ensure_superuser:
                     call_command("ensure_superuser", stdout=self.stdout)
-                return said
+                return result
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
+
+    def _wait_for_other_migrate(self, lock: psycopg.Connection[Any]) -> None:
+        """Return with the advisory lock held by the connection's transaction.
+
+        It is asked for again and again: a waiting statement would block the other's CREATE INDEX
+        CONCURRENTLY.
+        """
+        question = (
+            "SELECT set_config('idle_in_transaction_session_timeout', '0', true), "
+            "pg_try_advisory_xact_lock(%s)"
+        )
+        told = False
+        while not lock.execute(question, [ADVISORY_LOCK]).fetchall()[0][1]:
+            lock.rollback()
+            if not told:
+                self.stdout.write("Another migrate is running; waiting for it.")
+                told = True
+            time.sleep(ADVISORY_LOCK_INTERVAL)
+
+    def _migrate(
+        self,
+        database: DatabaseWrapper,
+        lock: psycopg.Connection[Any],
+        /,
+        *args: Any,
+        **options: Any,
+    ) -> str | None:
+        """Run Django's migrate, again and again while a table is locked."""
+        database.SchemaEditorClass = SchemaEditor
+        try:
+            for attempt in range(1, LOCK_ATTEMPTS + 1):
+                with BlockerWatch(lock) as watch:
+                    try:
+                        return super().handle(*args, **options)
+                    except OperationalError as error:
+                        if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                            raise
+                self.stdout.write(
+                    f"\nA table is locked (attempt {attempt} of {LOCK_ATTEMPTS}):\n{watch.blockers}"
+                )
+                if attempt < LOCK_ATTEMPTS:
+                    time.sleep(LOCK_RETRY_PAUSE)
+        finally:
+            del database.SchemaEditorClass
+        raise CommandError(
+            "A migration could not lock a table and was rolled back; earlier ones are applied. End "
+            f"the sessions that block it, then run migrate again:\n{watch.blockers}"
+        )
+
+
+class BlockerWatch(threading.Thread):
+    """Notes which sessions block the schema editor, asking over a connection that is idle."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        super().__init__(daemon=True)
+        self.blockers = "  unknown"
+        self._connection = connection
+        self._stop_event = threading.Event()
+
+    def __enter__(self) -> Self:
+        SchemaEditor.backend_pid = None
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop_event.set()
+        self.join()
+
+    def run(self) -> None:
+        with contextlib.suppress(psycopg.OperationalError):
+            self._watch()
+
+    def _watch(self) -> None:
+        while not self._stop_event.wait(LOCK_TIMEOUT / 4):
+            if SchemaEditor.backend_pid:
+                # Within a transaction PostgreSQL would repeat its first answer.
+                self._connection.execute("SELECT pg_stat_clear_snapshot()")
+                found = self._connection.execute(BLOCKERS, [SchemaEditor.backend_pid]).fetchall()
+                if found:
+                    self.blockers = "\n".join(f"  {line}" for (line,) in found)

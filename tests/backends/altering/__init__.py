@@ -1,0 +1,1 @@
+"""An app whose migrations alter the table of users, for test_migrate.py."""

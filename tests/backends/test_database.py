@@ -1,0 +1,233 @@
+"""Connections to the real PostgreSQL: their time limits, their pool, and commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import psycopg
+import pytest
+from django.conf import settings as django_settings
+from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+from accounts.models import User
+from backends.database import set_role_limits, statement_timeout, warn_about_server
+from tests import forked
+from tests.backends.proxy import Proxy
+
+
+@pytest.fixture
+def proxied(postgres: Proxy) -> Iterator[DatabaseWrapper]:
+    """The database, over a pool whose connections pass through the proxy."""
+    database = cast(DatabaseWrapper, connection.copy("proxied"))
+    database.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(postgres.port)}
+    yield database
+    postgres.resume()
+    database.close()
+    database.close_pool()
+
+
+def limit() -> str:
+    """Return the statement_timeout that the server applies now."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        return str(cursor.fetchone()[0])
+
+
+def sleep(seconds: float) -> None:
+    """Run a statement that takes this long."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+@pytest.mark.django_db
+def test_app_role_can_create_databases_but_is_no_superuser() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone() == (False, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connections_return_to_the_pool() -> None:
+    def work() -> None:
+        try:
+            User.objects.count()
+        finally:
+            connection.close()
+
+    for _ in range(3):
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    stats = connection.pool.get_stats()  # type: ignore[attr-defined]
+    assert stats["connections_num"] <= django_settings.ENV.DATABASE_POOL_SIZE
+    assert stats["requests_num"] > stats["connections_num"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_iterator_outlives_its_connection() -> None:
+    """A streamed response goes on while another request's transaction fails on its connection."""
+    User.objects.bulk_create(User(email=f"{number}@example.com") for number in range(5))
+    # A new pool has one connection.
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+    rows = User.objects.iterator(chunk_size=2)
+    next(rows)
+    connection.close()
+    with connection.pool.connection() as other, other.transaction(force_rollback=True):  # type: ignore[attr-defined]
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            other.execute("SELECT 1/0")
+        assert len(list(rows)) == 4
+
+
+@pytest.mark.waits
+@pytest.mark.django_db(transaction=True)
+def test_statement_of_a_request_is_ended_after_three_seconds() -> None:
+    start = time.monotonic()
+    with pytest.raises(OperationalError, match="statement timeout"):
+        sleep(3.7)
+    assert time.monotonic() - start == pytest.approx(3, abs=0.5)
+
+
+def idle_transaction(seconds: float) -> None:
+    with transaction.atomic():
+        User.objects.count()
+        time.sleep(seconds)
+        User.objects.count()
+
+
+@pytest.mark.waits
+@pytest.mark.django_db(transaction=True)
+def test_idle_transaction_of_a_request_is_ended_after_ten_seconds() -> None:
+    idle_transaction(9)
+    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
+        idle_transaction(11)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_role_limits_are_set_once() -> None:
+    """A second call finds them set, and changes nothing."""
+    database = cast(DatabaseWrapper, connection)
+    for _ in range(2):
+        set_role_limits(database, django_settings.ENV)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT setconfig FROM pg_db_role_setting WHERE setrole = current_user::regrole"
+        )
+        settings = cursor.fetchone()[0]
+    assert {"statement_timeout=3000ms", "idle_in_transaction_session_timeout=10000ms"} <= {
+        *settings
+    }
+
+
+@pytest.mark.waits
+@pytest.mark.django_db(transaction=True)
+def test_view_can_raise_its_statement_timeout() -> None:
+    with statement_timeout(6):
+        # Longer than the client waits for other statements.
+        sleep(4.5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_view_can_lower_its_statement_timeout() -> None:
+    start = time.monotonic()
+    with pytest.raises(OperationalError, match="statement timeout"), statement_timeout(0.2):
+        sleep(2)
+    assert time.monotonic() - start < 1
+    assert limit() == "3s"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_statement_timeout_ends_with_its_block() -> None:
+    with transaction.atomic():
+        with statement_timeout(60):
+            assert limit() == "1min"
+        assert limit() == "3s"
+        with pytest.raises(KeyError), statement_timeout(60):
+            raise KeyError
+        assert limit() == "3s"
+        assert connection.connection.reply_timeout == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_silent_postgresql_fails_a_request_within_three_seconds(
+    postgres: Proxy, proxied: DatabaseWrapper
+) -> None:
+    """The pool checks its idle connection for a second, then waits two for another."""
+    with proxied.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    proxied.close()
+    postgres.pause()
+    start = time.monotonic()
+    with pytest.raises(OperationalError):
+        proxied.ensure_connection()
+    assert time.monotonic() - start < 3.3
+
+
+@pytest.mark.waits
+@pytest.mark.django_db(transaction=True)
+def test_silent_postgresql_ends_a_statement_after_four_seconds(
+    postgres: Proxy, proxied: DatabaseWrapper
+) -> None:
+    with proxied.cursor() as cursor:
+        postgres.pause()
+        start = time.monotonic()
+        with pytest.raises(OperationalError, match="did not reply"):
+            cursor.execute("SELECT 1")
+        assert time.monotonic() - start == pytest.approx(4, abs=0.5)
+
+
+def command(**environment: str) -> dict[str, str]:
+    """Return the limits of a management command's connection, run in such an environment."""
+    code = (
+        "import json; from django.db import connection; cursor = connection.cursor(); "
+        "cursor.execute(\"SELECT current_setting('statement_timeout'), "
+        "current_setting('idle_in_transaction_session_timeout')\"); "
+        "print(json.dumps([*cursor.fetchone(), "
+        "connection.settings_dict['DISABLE_SERVER_SIDE_CURSORS']]))"
+    )
+    done = forked.run(
+        *("manage.py", "shell", "--no-imports", "-c", code),
+        env=os.environ | environment,
+        cwd=django_settings.SRC,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(("statement", "idle", "no_cursors"), json.loads(done.stdout), strict=True))
+
+
+def test_command_has_no_time_limits() -> None:
+    assert command() == {"statement": "0", "idle": "0", "no_cursors": False}
+
+
+def test_command_connects_to_direct_url() -> None:
+    url = django_settings.ENV.DATABASE_URL or ""
+    nowhere = "postgres://nobody:nothing@127.0.0.1:1/nowhere"
+    assert command(DATABASE_URL=nowhere, DATABASE_DIRECT_URL=url)["statement"] == "0"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("changes", "warnings"),
+    [
+        ({}, []),
+        ({"DATABASE_STATEMENT_TIMEOUT": 5000}, ["ends a statement after 3000 ms"]),
+        ({"REPLICAS": 10_000}, ["more connections than PostgreSQL allows"]),
+    ],
+)
+def test_settings_that_do_not_fit_postgresql_are_logged(
+    changes: dict[str, Any], warnings: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    env = dataclasses.replace(django_settings.ENV, REPLICAS=1, WORKERS=2)
+    with caplog.at_level(logging.WARNING, "backends.database"):
+        warn_about_server(dataclasses.replace(env, **changes))
+    assert len(caplog.messages) == len(warnings)
+    assert all(map(str.__contains__, caplog.messages, warnings))

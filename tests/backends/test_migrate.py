@@ -1,0 +1,132 @@
+"""Migrations against the real PostgreSQL, while others use it."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.test import Client, override_settings
+from pytest_django import Settings
+
+from accounts.models import User
+from backends.management.commands import migrate
+from tests.backends.conftest import wait_for
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Migrate(threading.Thread):
+    """The command, in a thread."""
+
+    def __init__(self, *arguments: str) -> None:
+        super().__init__()
+        self.output = io.StringIO()
+        self.error: Exception | None = None
+        self._arguments = arguments
+        self.start()
+
+    def run(self) -> None:
+        try:
+            call_command("migrate", *self._arguments, stdout=self.output)
+        except Exception as error:  # noqa: BLE001, RUF100 - for the test to judge
+            self.error = error
+        finally:
+            connections.close_all()
+
+
+@pytest.fixture
+def altering(settings: Settings) -> Iterator[None]:
+    """An app whose migrations alter the table of users, not migrated yet."""
+    with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, "tests.backends.altering"]):
+        yield
+        call_command("migrate", "altering", "zero", verbosity=0)
+
+
+@pytest.fixture
+def session() -> Iterator[psycopg.Connection]:
+    """A session of another program."""
+    parameters = connection.get_connection_params() | {"application_name": "reporting"}
+    with psycopg.connect(**parameters) as made:
+        yield made
+
+
+def has_column() -> bool:
+    with connection.cursor() as cursor:
+        columns = connection.introspection.get_table_description(cursor, "accounts_user")
+    return "altered" in {column.name for column in columns}
+
+
+@pytest.mark.waits
+@pytest.mark.usefixtures("altering")
+def test_pages_are_answered_while_a_migration_waits_for_a_table(
+    session: psycopg.Connection, superuser: User
+) -> None:
+    client = Client()
+    client.force_login(superuser)
+    session.execute("SELECT count(*) FROM accounts_user")
+    running = Migrate("altering", "0001")
+    slowest = 0.0
+    while "attempt 2" not in running.output.getvalue():
+        start = time.monotonic()
+        assert client.get("/admin/").status_code == 200
+        slowest = max(slowest, time.monotonic() - start)
+        time.sleep(0.05)
+    # The first page that reads the table waits as long as the migration does.
+    assert slowest < 1.9
+    assert not has_column()
+    session.rollback()
+    running.join()
+    assert running.error is None
+    assert has_column()
+
+
+@pytest.mark.usefixtures("altering")
+def test_migration_that_finds_a_table_locked_names_the_sessions(
+    session: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 1)
+    session.execute("SELECT count(*) FROM accounts_user")
+    running = Migrate("altering", "0001")
+    running.join()
+    assert isinstance(running.error, CommandError)
+    assert "could not lock a table and was rolled back" in str(running.error)
+    assert f"pid {session.info.backend_pid} (reporting), transaction open for 00:0" in str(
+        running.error
+    )
+    assert "SELECT count(*) FROM accounts_user" in str(running.error)
+    assert not has_column()
+
+
+@pytest.mark.waits
+@pytest.mark.usefixtures("altering")
+def test_migration_may_take_longer_than_a_request() -> None:
+    call_command("migrate", "altering", "0002", verbosity=0)
+
+
+@pytest.mark.waits
+@pytest.mark.usefixtures("altering")
+def test_waiting_migrate_does_not_block_an_index_made_concurrently() -> None:
+    runs = [Migrate("altering", "0003"), Migrate("altering", "0003")]
+    for running in runs:
+        running.join()
+    assert [running.error for running in runs] == [None, None]
+    waited = ["Another migrate is running" in running.output.getvalue() for running in runs]
+    assert sorted(waited) == [False, True]
+
+
+def test_second_migrate_waits_for_the_first(session: psycopg.Connection) -> None:
+    session.execute("SELECT pg_advisory_xact_lock(%s)", [migrate.ADVISORY_LOCK])
+    running = Migrate()
+    wait_for(lambda: "Another migrate is running" in running.output.getvalue(), 5)
+    running.join(1)
+    assert running.is_alive()
+    session.rollback()
+    running.join(20)
+    assert running.error is None
+    assert "No migrations to apply" in running.output.getvalue()
