@@ -35,6 +35,9 @@ class Proxy:
         """Close all connections."""
         self.resume()
         for each in self._sockets:
+            # Wakes a thread that reads from it, as close() does not.
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
             each.close()
 
     def _accept(self) -> None:
