@@ -1,8 +1,8 @@
-"""Keeps runserver alive through code that does not even import, and its reloads short.
+"""Keep runserver running through code that cannot be imported, and make its reloads fast.
 
-Django's own reloader gives up for good when the settings cannot be imported, and watches the
-wrong file for some errors further on. Here the process that serves ends at any such error, and
-the one above it starts it anew at the next change under src/.
+Django's own reloader exits when the settings cannot be imported, and for some other errors it
+watches the wrong file. Here the serving process exits on any error in the code, and its parent
+process, which imports no project code, starts it again after the next change under src/.
 """
 
 import gc
@@ -20,10 +20,11 @@ from typing import NoReturn
 import django
 
 SRC = Path(__file__).resolve().parent.parent
-# Exit statuses of the process that serves. The first is Django's own.
+# Exit statuses of the serving process. The first one is Django's own.
 RELOAD = 3
 BROKEN_CODE = 4
-# Imported once, here, and not again at every reload: the slowest of what reads no settings.
+# The slowest imports among the packages that read no settings. The parent process imports them
+# once, so that a reload need not.
 PRELOADED = (
     "django.contrib.admin.options",
     "django.contrib.staticfiles.storage",
@@ -39,50 +40,51 @@ PRELOADED = (
     "uvicorn.server",
 )
 
-# The sources as they were when the process that serves was started.
+# The modification times of the sources when the serving process was started.
 _loaded: dict[Path, int] = {}
 
 
 def supervise(main: Callable[[], None]) -> NoReturn:
-    """Run ``main`` in a child process, and anew for as long as it ends for the code's sake.
+    """Run ``main`` in a child process, and restart it when the code changes.
 
-    Whatever else ends the child ends this process with the same status: a wrong argument, a port
-    that is taken, and an environment that was broken from the start.
+    If the child exits for a reason that no change of the code can fix, this process exits with the
+    same status: a wrong argument, a port in use, or an environment that was invalid at the start.
     """
     for name in PRELOADED:
         with suppress(ImportError):
             import_module(name)
-    # The collector would go over all that again in every child.
+    # Keeps the garbage collector of every child process from scanning all these modules.
     gc.freeze()
-    waits_for_code = {BROKEN_CODE}
+    waits_for_change = {BROKEN_CODE}
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))
     while True:
         _loaded.clear()
-        _loaded.update(sources())
+        _loaded.update(modification_times())
         child = os.fork()
         if child == 0:
             _serve(main)
         status = _wait(child)
-        if status in waits_for_code:
+        if status in waits_for_change:
             print("Waiting for a change under src/ to start again.", file=sys.stderr)
-            # Not by file events: what was saved while the child was failing counts as well.
-            while sources() == _loaded:
+            # Polled, since file events miss what was saved before the child exited.
+            while modification_times() == _loaded:
                 time.sleep(0.2)
         elif status != RELOAD:
             sys.exit(status)
-        # It did start in this environment: if that is refused now, the code changed its mind.
-        waits_for_code.add(os.EX_CONFIG)
+        # It has started in this environment. If it is refused from now on, the contract in the
+        # code has changed.
+        waits_for_change.add(os.EX_CONFIG)
 
 
 def reload_if_changed() -> None:
-    """End the process that serves for a reload when its sources are no longer what it loaded."""
-    if _loaded and sources() != _loaded:
+    """Exit the serving process for a reload if its sources changed after it was started."""
+    if _loaded and modification_times() != _loaded:
         os._exit(RELOAD)
 
 
-def sources() -> dict[Path, int]:
-    """Return all modules under src/, with the times of their last changes."""
+def modification_times() -> dict[Path, int]:
+    """Return the modification time, in nanoseconds, of each module under src/."""
     times = {}
     for path in SRC.rglob("*.py"):
         with suppress(FileNotFoundError):  # an editor's temporary file
@@ -94,17 +96,17 @@ def _serve(main: Callable[[], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        # Django would go on without any app, and wait for the file that it holds guilty.
+        # Without this, Django's runserver would continue without apps after an import error.
         django.setup()
         main()
-    except Exception:  # noqa: BLE001 - whatever it is, the next change may mend it
+    except Exception:  # noqa: BLE001 - the next change may fix any error
         traceback.print_exc()
         sys.exit(BROKEN_CODE)
     sys.exit(0)
 
 
 def _wait(child: int) -> int:
-    """Return the child's exit status; take the child along when this process is stopped."""
+    """Return the child's exit status; kill the child when this process is stopped."""
     try:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except SystemExit:

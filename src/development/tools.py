@@ -1,4 +1,4 @@
-"""What only the dev target loads."""
+"""Settings callbacks and classes that only the dev target uses."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,17 +9,17 @@ from django_watchfiles import WatchfilesReloader
 
 
 def show_toolbar(_request: HttpRequest) -> bool:
-    """Show the debug toolbar to everybody who reaches a site in debug mode.
+    """Show the debug toolbar to every client of a site in debug mode.
 
-    The toolbar's own rule wants the client in INTERNAL_IPS; inside a container every client has
-    the address of the network's gateway. The dev port is published on loopback only.
+    The toolbar's own callback compares the client with INTERNAL_IPS. In a container, every client
+    has the address of the network's gateway. The dev port is published on loopback only.
     """
     return bool(settings.DEBUG)
 
 
 class SourceReloader(WatchfilesReloader):
-    """Watch src/ alone: to watch all packages, which no one edits, costs most of a reload."""
+    """Watch src/ only: watching all installed packages takes most of the time of a reload."""
 
     def watched_roots(self, watched_files: Iterable[Path]) -> frozenset[Path]:
-        """Return the directories to watch, with all below them."""
+        """Return the directories to watch, with everything below them."""
         return frozenset([settings.SRC])

@@ -1,4 +1,4 @@
-"""runserver on a copy of src/: what it serves, and what it survives."""
+"""runserver on a copy of src/: what it serves, and which errors it survives."""
 
 import os
 import shutil
@@ -22,8 +22,7 @@ SRC = Path(__file__).resolve().parent.parent.parent / "src"
 WAITING = "Waiting for a change under src/"
 
 
-def wait(condition: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until the condition holds."""
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -31,7 +30,7 @@ def wait(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 class Runserver:
-    """A runserver process of its own, over a copy of src/."""
+    """A runserver process that serves a copy of src/."""
 
     def __init__(self, directory: Path) -> None:
         self.src = directory / "src"
@@ -42,7 +41,7 @@ class Runserver:
         self.process: ForkServerProcess | None = None
 
     def start(self, *arguments: str, **environment: str | None) -> "Runserver":
-        """Start it; variables that are None are left out of its environment."""
+        """Start it; variables that are None are removed from its environment."""
         changed = os.environ | environment | {"PYTHONPATH": str(self.src)}
         self.process = forked.start(
             *("manage.py", "runserver", f"127.0.0.1:{self.port}", *arguments),
@@ -53,42 +52,42 @@ class Runserver:
         )
         return self
 
-    def said(self) -> str:
-        """Return all that it printed so far."""
+    def printed(self) -> str:
+        """Return everything that it printed so far."""
         return self.output.read_text()
 
     def get(self, path: str = "/livez") -> str:
-        """Return the body, or nothing while no one answers or the answer is an error."""
+        """Return the body, or an empty string if there is no response or an error."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as got:
                 return str(got.read().decode())
         except (OSError, HTTPException):
             return ""
 
-    def ended(self, seconds: float = 20) -> int | None:
-        """Wait for its end and return the exit status; None when it goes on."""
+    def wait_for_exit(self, seconds: float = 20) -> int | None:
+        """Return the exit status, or None if it still runs after that many seconds."""
         assert self.process
         self.process.join(seconds)
         return self.process.exitcode
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int | None, float]:
-        """Return the exit status and the seconds that stopping took."""
+        """Stop it with a signal; return the exit status and how many seconds that took."""
         assert self.process
         assert self.process.pid
         start = time.monotonic()
         os.kill(self.process.pid, by)
-        return self.ended(10), time.monotonic() - start
+        return self.wait_for_exit(10), time.monotonic() - start
 
 
 @pytest.fixture
 def runserver(tmp_path: Path) -> Iterator[Runserver]:
     server = Runserver(tmp_path)
     yield server
-    if server.process and server.process.is_alive():
-        server.stop()
+    if server.process:
+        forked.kill(server.process)
 
 
-def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
+def test_runserver_serves_asgi_and_static_files(runserver: Runserver) -> None:
     views = runserver.src / "home" / "views.py"
     views.write_text(
         views.read_text()
@@ -97,13 +96,13 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
     )
     runserver.start(SITE_URL="http://site.example:1234/")
 
-    wait(runserver.get)
+    wait_until(runserver.get)
     assert runserver.get("/") == "ASGIRequest"
-    assert "ASGI" in runserver.said()
-    assert "http://site.example:1234/" in runserver.said()
+    assert "ASGI" in runserver.printed()
+    assert "http://site.example:1234/" in runserver.printed()
     assert runserver.get("/static/site.css")
     assert runserver.get("/static/admin/css/base.css")
-    assert "Warning" not in runserver.said()
+    assert "Warning" not in runserver.printed()
 
 
 @pytest.mark.parametrize(
@@ -119,41 +118,43 @@ def test_serves_asgi_and_the_apps_static_files(runserver: Runserver) -> None:
     ],
     ids=lambda files: files[0],
 )
-def test_a_syntax_error_is_waited_out(runserver: Runserver, files: tuple[str, ...]) -> None:
-    """In the first of them from the start; every start of the child is like the first."""
+def test_syntax_error_is_survived_until_it_is_fixed(
+    runserver: Runserver, files: tuple[str, ...]
+) -> None:
+    # The first file is broken from the start, the others while the server runs.
     for number, file in enumerate(files):
         path = runserver.src / file
-        sound = path.read_text()
+        valid = path.read_text()
         path.write_text("def broken(:\n")
         if number == 0:
             runserver.start()
-        wait(lambda expected=number + 1: runserver.said().count(WAITING) == expected)  # type: ignore[misc]
-        assert runserver.said().count("SyntaxError") == number + 1
-        path.write_text(sound)
-        wait(runserver.get)
+        wait_until(lambda expected=number + 1: runserver.printed().count(WAITING) == expected)  # type: ignore[misc]
+        assert runserver.printed().count("SyntaxError") == number + 1
+        path.write_text(valid)
+        wait_until(runserver.get)
 
 
-def test_a_change_that_was_saved_while_the_code_loads_is_not_missed(runserver: Runserver) -> None:
+def test_change_saved_while_the_code_loads_is_not_missed(runserver: Runserver) -> None:
     views = runserver.src / "home" / "views.py"
-    sound = views.read_text()
+    valid = views.read_text()
     runserver.start()
-    wait(runserver.get)
+    wait_until(runserver.get)
 
-    # The second is saved as soon as the first has been read.
+    # The second change is saved as soon as the first one has been loaded.
     marker = runserver.src.parent / "read"
-    views.write_text(f"{sound}\nopen({str(marker)!r}, 'w').close()\n")
-    wait(marker.exists)
+    views.write_text(f"{valid}\nopen({str(marker)!r}, 'w').close()\n")
+    wait_until(marker.exists)
     views.write_text(
-        f"{sound}\nfrom django.http import HttpResponse\n\ndef home(request):\n"
+        f"{valid}\nfrom django.http import HttpResponse\n\ndef home(request):\n"
         "    return HttpResponse('second')\n"
     )
 
-    wait(lambda: runserver.get("/") == "second", 10)
+    wait_until(lambda: runserver.get("/") == "second", 10)
 
 
-def test_stops_at_once_with_an_event_stream_open(runserver: Runserver) -> None:
+def test_open_event_stream_does_not_delay_stop(runserver: Runserver) -> None:
     runserver.start()
-    wait(runserver.get)
+    wait_until(runserver.get)
     stream = urllib.request.Request(
         f"http://127.0.0.1:{runserver.port}/__reload__/events/",
         headers={"Accept": "text/event-stream"},
@@ -164,62 +165,62 @@ def test_stops_at_once_with_an_event_stream_open(runserver: Runserver) -> None:
 
     assert status == 0
     assert seconds < 2
-    assert "Traceback" not in runserver.said()
+    assert "Traceback" not in runserver.printed()
     assert not runserver.get()
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-def test_stops_while_it_waits(runserver: Runserver, by: signal.Signals) -> None:
+def test_stop_works_while_waiting_for_a_fix(runserver: Runserver, by: signal.Signals) -> None:
     (runserver.src / "config" / "settings.py").write_text("broken")
     runserver.start()
-    wait(lambda: WAITING in runserver.said())
+    wait_until(lambda: WAITING in runserver.printed())
 
-    said = runserver.said()
+    before = runserver.printed()
     assert runserver.stop(by)[0] == 0
-    assert runserver.said() == said
+    assert runserver.printed() == before
 
 
-def test_a_broken_environment_ends_it(runserver: Runserver) -> None:
+def test_invalid_environment_exits_with_the_contracts_table(runserver: Runserver) -> None:
     runserver.start(SECRET_KEY="short")
 
-    assert runserver.ended() == 78
-    assert "SECRET_KEY" in runserver.said()
-    assert "Traceback" not in runserver.said()
+    assert runserver.wait_for_exit() == 78
+    assert "SECRET_KEY" in runserver.printed()
+    assert "Traceback" not in runserver.printed()
 
 
-def test_a_taken_port_ends_it(runserver: Runserver) -> None:
+def test_port_in_use_exits_without_traceback(runserver: Runserver) -> None:
     with socket.create_server(("127.0.0.1", runserver.port)):
         runserver.start()
-        assert runserver.ended() == 1
-    assert "already in use" in runserver.said()
-    assert "Traceback" not in runserver.said()
+        assert runserver.wait_for_exit() == 1
+    assert "already in use" in runserver.printed()
+    assert "Traceback" not in runserver.printed()
 
 
-def test_a_failed_system_check_is_waited_out_without_a_traceback(runserver: Runserver) -> None:
+def test_failed_system_check_is_survived_without_traceback(runserver: Runserver) -> None:
     settings = runserver.src / "config" / "settings.py"
-    sound = settings.read_text()
+    valid = settings.read_text()
     settings.write_text(
-        f'{sound}\nMIDDLEWARE.remove("django.contrib.messages.middleware.MessageMiddleware")\n'
+        f'{valid}\nMIDDLEWARE.remove("django.contrib.messages.middleware.MessageMiddleware")\n'
     )
     runserver.start()
-    wait(lambda: WAITING in runserver.said())
-    assert "admin.E409" in runserver.said()
-    assert "Traceback" not in runserver.said()
+    wait_until(lambda: WAITING in runserver.printed())
+    assert "admin.E409" in runserver.printed()
+    assert "Traceback" not in runserver.printed()
 
-    settings.write_text(sound)
-    wait(runserver.get)
+    settings.write_text(valid)
+    wait_until(runserver.get)
 
 
-def test_serves_without_postgresql(runserver: Runserver) -> None:
+def test_runserver_serves_without_postgresql_and_says_so(runserver: Runserver) -> None:
     runserver.start(DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/nothing")
 
-    wait(runserver.get)
-    wait(lambda: "PostgreSQL cannot be reached" in runserver.said())
+    wait_until(runserver.get)
+    wait_until(lambda: "PostgreSQL cannot be reached" in runserver.printed())
 
 
-def test_tells_of_unapplied_migrations_soon_after_it_serves(runserver: Runserver) -> None:
+def test_unapplied_migrations_are_reported_after_the_start(runserver: Runserver) -> None:
     url = urlsplit(os.environ["DATABASE_URL"])
     runserver.start(DATABASE_URL=url._replace(path="/postgres").geturl())
 
-    wait(lambda: "unapplied migration(s)" in runserver.said())
+    wait_until(lambda: "unapplied migration(s)" in runserver.printed())
     assert runserver.get()

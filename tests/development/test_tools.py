@@ -1,4 +1,4 @@
-"""What the dev target adds for whoever works on it."""
+"""The dev target warns about a query that is repeated for every row (N+1)."""
 
 import warnings
 
@@ -9,12 +9,12 @@ from django.test import RequestFactory
 
 from accounts.models import User
 
-# The tests run in the dev target.
+# The tests run with the dev target's settings.
 assert settings.DEV_TOOLS
 
 
 @pytest.mark.django_db
-def test_a_query_for_every_row_is_warned_of(rf: RequestFactory) -> None:
+def test_query_for_every_row_is_reported(rf: RequestFactory) -> None:
     from zeal.middleware import zeal_middleware
 
     for number in range(20):
@@ -28,7 +28,7 @@ def test_a_query_for_every_row_is_warned_of(rf: RequestFactory) -> None:
 
 
 @pytest.mark.django_db
-def test_one_query_for_all_rows_is_not(rf: RequestFactory) -> None:
+def test_one_query_for_all_rows_is_not_reported(rf: RequestFactory) -> None:
     from zeal.middleware import zeal_middleware
 
     def view(_request: HttpRequest) -> HttpResponse:

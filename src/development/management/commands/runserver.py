@@ -21,27 +21,28 @@ from django.utils.module_loading import import_string
 
 from development.supervisor import BROKEN_CODE, reload_if_changed
 
-# Seconds until what is not migrated is news: `make up` starts PostgreSQL and migrates beside this.
-MIGRATE_PATIENCE = 5
+# Delay, in seconds, before warning about unapplied migrations. `make up` starts PostgreSQL and
+# migrates at the same time as it starts this server.
+MIGRATIONS_WARNING_DELAY = 5
 
 
 class Server:
-    """uvicorn, in the shape of the WSGI server that Django's runserver drives."""
+    """uvicorn with the interface of the WSGI server that Django's runserver expects."""
 
     def __init__(self, address: tuple[str, int], _handler_class: object, *, ipv6: bool = False):
-        """Bind ``address``; raises OSError when it cannot be had."""
+        """Bind ``address``; raises OSError when it is in use."""
         self.socket = socket.create_server(
             address, family=socket.AF_INET6 if ipv6 else socket.AF_INET
         )
         self.server_port = self.socket.getsockname()[1]
 
     def set_app(self, application: Any) -> None:
-        """Take the ASGI application to serve."""
+        """Set the ASGI application to serve."""
         self.application = application
 
     def serve_forever(self) -> None:
-        """Serve until SIGTERM or SIGINT, as the ecs target does (docker/gunicorn.conf.py)."""
-        # Start and stop of uvicorn, and what changed, are no news at every reload.
+        """Serve until SIGTERM or SIGINT, as docker/gunicorn.conf.py does in the ecs target."""
+        # Otherwise every reload logs that uvicorn stopped and started, and which file changed.
         for name in ("uvicorn.error", "watchfiles"):
             logging.getLogger(name).setLevel(logging.WARNING)
         config = uvicorn.Config(
@@ -50,14 +51,14 @@ class Server:
             ws="none",
             forwarded_allow_ips="",
             timeout_keep_alive=settings.ENV.KEEP_ALIVE,
-            # Browsers hold django-browser-reload's event stream open for ever.
+            # Browsers keep django-browser-reload's event stream open.
             timeout_graceful_shutdown=1,
         )
         uvicorn.Server(config).run(sockets=[self.socket])
 
 
-def reloader() -> autoreload.BaseReloader:
-    """Return what watches the sources for changes."""
+def get_reloader() -> autoreload.BaseReloader:
+    """Return the reloader that watches src/, or Django's own without the dev tools."""
     if not settings.DEV_TOOLS:
         return autoreload.get_reloader()
     from development.tools import SourceReloader
@@ -73,28 +74,28 @@ class Command(RunserverCommand):
     _raw_ipv6: bool
 
     def get_handler(self, *args: Any, **options: Any) -> Any:
-        """Return the ASGI application; WhiteNoise in it serves the static files."""
+        """Return the ASGI application. Its WhiteNoise middleware serves the static files."""
         return import_string(settings.ASGI_APPLICATION)
 
     def run(self, **options: Any) -> None:
-        """Serve, and let nothing hold up a reload or a stop."""
+        """Serve, and exit without waiting for requests in progress."""
         try:
             if options["use_reloader"]:
-                # Without Django's own parent process: the supervisor is that.
+                # Not autoreload.run_with_reloader, whose parent process the supervisor replaces.
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-                autoreload.start_django(reloader(), self.inner_run, **options)
+                autoreload.start_django(get_reloader(), self.inner_run, **options)
             else:
                 super().run(**options)
         except KeyboardInterrupt:
             os._exit(0)
         except SystemExit as error:
-            # The interpreter's own exit would wait for the threads of requests under way.
+            # A normal exit would wait for the threads of requests in progress.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(error.code if isinstance(error.code, int) else 1)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
-        """Check and serve; an error in the code is for the supervisor to wait out."""
+        """Run the checks and serve; on an error in the code, exit so that the supervisor waits."""
         try:
             super().inner_run(*args, **options)
         except (Exception, SystemExit) as error:
@@ -107,41 +108,46 @@ class Command(RunserverCommand):
             os._exit(BROKEN_CODE)
 
     def on_bind(self, server_port: int) -> None:
-        """Say what serves, and where people find it."""
+        """Print the server's version and its URL."""
         host = f"[{self.addr}]" if self._raw_ipv6 else self.addr
         url = settings.ENV.SITE_URL or f"{self.protocol}://{host}:{server_port}/"
         self.stdout.write(
             f"Django {self.get_version()} serves ASGI with uvicorn {uvicorn.__version__}: {url}\n"
-            "For development only. CONTROL-C stops it."
+            "For development only. Press CONTROL-C to stop."
         )
-        late = threading.Timer(1, self.look_again)
-        late.daemon = True
-        late.start()
+        timer = threading.Timer(1, self.check_after_start)
+        timer.daemon = True
+        timer.start()
 
-    def look_again(self) -> None:
-        """Do what a reload need not wait for, a second later."""
-        # What was saved while the code was being loaded came too early for the watcher.
+    def check_after_start(self) -> None:
+        """Run the checks that a reload need not wait for."""
+        # The reloader does not notice files that were saved while the code was loading.
         reload_if_changed()
-        patience = time.monotonic() + MIGRATE_PATIENCE
-        while self.tell_of_migrations(final=time.monotonic() >= patience):
+        deadline = time.monotonic() + MIGRATIONS_WARNING_DELAY
+        while not self.are_migrations_applied():
+            if time.monotonic() >= deadline:
+                self.warn_about_migrations()
+                return
             time.sleep(1)
 
-    def tell_of_migrations(self, *, final: bool) -> bool:
-        """Say that migrations are missing, if this look is the final one; whether to look again."""
+    def are_migrations_applied(self) -> bool:
+        """Return whether PostgreSQL answers and all migrations are applied."""
         try:
             executor = MigrationExecutor(connection)
-            if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
-                return False
-            if final:
-                super().check_migrations()
-        except OperationalError as error:
-            if final:
-                self.stderr.write(
-                    f"PostgreSQL cannot be reached, so that migrations are unknown: {error}"
-                )
+            return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except OperationalError:
+            return False
         finally:
             connection.close()
-        return not final
+
+    def warn_about_migrations(self) -> None:
+        """Print which migrations are unapplied, or that PostgreSQL cannot be reached."""
+        try:
+            super().check_migrations()
+        except OperationalError as error:
+            self.stderr.write(f"PostgreSQL cannot be reached to check the migrations: {error}")
+        finally:
+            connection.close()
 
     def check_migrations(self) -> None:
-        """Serve first, also without PostgreSQL, as ecs does; see look_again."""
+        """Do nothing: like the ecs target, serve before PostgreSQL answers (check_after_start)."""
