@@ -1,6 +1,6 @@
-"""Django's settings, for every target: only the environment differs (twelve-factor III).
+"""Settings of both targets, which differ only in their environment (twelve-factor III).
 
-The variables are declared in environment/contract.py. In the order of Django's own list:
+environment/contract.py declares the variables. The order follows Django's list of settings:
 https://docs.djangoproject.com/en/6.1/ref/settings/
 """
 
@@ -36,13 +36,13 @@ WSGI_APPLICATION = "config.wsgi.application"
 # them run in Django's own ASGI handler instead of the thread pool (serving.asgi_handler).
 ASYNC_PATH_PREFIXES: tuple[str, ...] = ()
 
-# The dev tools are in the dev image only, and stay off without DEBUG.
+# Only the dev image has the dev tools, and they need DEBUG.
 DEV_TOOLS = DEBUG and find_spec("debug_toolbar") is not None
 
 INSTALLED_APPS = [
-    # First, or Django's own reloader wins.
+    # First, so that it replaces Django's reloader.
     *(["django_watchfiles"] if DEV_TOOLS else []),
-    # Ahead of Django's apps, whose migrate and runserver they extend.
+    # Before Django's apps, whose migrate and runserver they override.
     "environment",
     "backends",
     *(["development"] if ENV.TARGET == "dev" else []),
@@ -62,7 +62,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "serving.static_files.StaticFiles",
-    # Outside of what adds scripts to a page, so that it knows whether a nonce was used.
+    # Outside the middleware that adds scripts, so that it sees whether a page uses its nonce.
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),
     # Ahead of the session middleware, which looks up the browser's session key in PostgreSQL.
@@ -113,7 +113,7 @@ CACHES = {
         "BACKEND": "django_redis.cache.RedisCache",
         "LOCATION": ENV.REDIS_URL,
         "OPTIONS": {
-            # The site works without Redis, so it must not wait for it, nor ask again.
+            # The site works without Redis: it neither waits for Redis nor retries.
             "IGNORE_EXCEPTIONS": True,
             "CONNECTION_FACTORY": "backends.cache.SharedClientFactory",
             "CONNECTION_POOL_CLASS": "backends.cache.CircuitBreakerPool",
@@ -123,12 +123,13 @@ CACHES = {
     }
 }
 
-# Redis first, PostgreSQL behind it: with Redis away people stay signed in.
+# In Redis and in PostgreSQL, so that users stay signed in while Redis is down.
 SESSION_ENGINE = "backends.sessions"
 
-# Without one, outside DEBUG, sending raises MailerDoesNotExist: no token gets into a log.
+# Without EMAIL_URL the ecs target has no mailer, and sending raises MailerDoesNotExist: mail in a
+# log would expose the links that reset passwords.
 MAILERS = mailer_settings(ENV)
-SILENCED_SYSTEM_CHECKS = ["mail.W001"]  # `check --deploy` says it, in accounts/apps.py
+SILENCED_SYSTEM_CHECKS = ["mail.W001"]  # accounts.W001 reports it in `check --deploy`
 DEFAULT_FROM_EMAIL = ENV.DEFAULT_FROM_EMAIL or "webmaster@localhost"
 
 # -- background tasks: docs/tasks.md ---------------------------------------------------------------
@@ -163,7 +164,7 @@ AUTHENTICATION_BACKENDS = [
 ]
 PASSWORD_HASHERS = [
     "accounts.hashers.Argon2",
-    # Of former times; such a hash is replaced when its owner signs in.
+    # For older hashes, which are replaced when their user signs in.
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -191,13 +192,13 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-# In dev the files come from the apps, not from a STATIC_ROOT that collectstatic fills.
+# In dev nothing runs collectstatic, so the files come from the apps.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = DEBUG
 
 # -- security -------------------------------------------------------------------------------------
 
 X_FRAME_OPTIONS = "DENY"
-# A nonce is in the policy of those pages only that use it, as the debug toolbar does.
+# Django adds the nonce to the policy only when a page uses it, as the debug toolbar does.
 SECURE_CSP = {
     "default-src": [CSP.SELF],
     "script-src": [CSP.SELF, CSP.NONCE],
@@ -209,7 +210,7 @@ SECURE_CSP = {
 }
 SECURE_REFERRER_POLICY = "same-origin"
 if ENV.TLS_IN_FRONT:
-    # The load balancer ends TLS and says so; without it, anybody could claim it.
+    # Only behind a load balancer, which sets this header: otherwise any client could send it.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = ENV.HSTS_SECONDS
@@ -218,7 +219,7 @@ if ENV.TLS_IN_FRONT:
     # `check --deploy` asks for both, but only some domains can have them.
     SILENCED_SYSTEM_CHECKS += ["security.W005", "security.W021"]
 else:
-    # HSTS, redirect and Secure cookies: what TLS_IN_FRONT=false knowingly goes without.
+    # TLS_IN_FRONT=false turns off HSTS, the redirect and Secure cookies on purpose.
     SILENCED_SYSTEM_CHECKS += [f"security.W0{number}" for number in ("04", "08", "12", "16")]
 
 # -- logging --------------------------------------------------------------------------------------
@@ -227,12 +228,11 @@ LOGGING = log_config.configure(ENV.LOG_LEVEL, ENV.LOG_FORMAT, batched=ENV.TARGET
 
 # -- dev tools ------------------------------------------------------------------------------------
 
-# INTERNAL_IPS cannot name a container's gateway in advance; DEBUG alone decides.
+# A container's gateway has no fixed address for INTERNAL_IPS, so DEBUG alone decides.
 DEBUG_TOOLBAR_CONFIG = {
     "SHOW_TOOLBAR_CALLBACK": "development.tools.show_toolbar",
     "SHOW_COLLAPSED": True,
 }
-# A query repeated for every row of another (N+1) is a warning in the log, not an error; few
-# repeats are the admin's own way.
+# Log N+1 queries as warnings instead of raising. The admin itself repeats a query a few times.
 ZEAL_RAISE = False
 ZEAL_NPLUSONE_THRESHOLD = 10

@@ -32,7 +32,7 @@ class Environment:
 
     # -- image ------------------------------------------------------------------------------------
 
-    TARGET: Target = variable("Image target that runs.", default="ecs", place="image")
+    TARGET: Target = variable("Image target that is running.", default="ecs", place="image")
     BUILD: bool = variable(
         "An image is being built: placeholders replace missing required values, and no server "
         "starts.",
@@ -225,8 +225,8 @@ class Environment:
         validator=Between(1, 64),
     )
     REPLICAS: int = variable(
-        "Containers that run at once, to compare the pools with PostgreSQL's max_connections. A "
-        "rolling deployment runs up to twice the service's count.",
+        "Number of web containers, to compare their pools with PostgreSQL's max_connections. A "
+        "rolling deployment runs up to twice the service's desired count.",
         default=1,
         validator=Between(1, 10_000),
     )

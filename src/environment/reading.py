@@ -56,9 +56,8 @@ def read_environment(environ: Mapping[str, str] = os.environ) -> Reading:
     raw: dict[str, str] = {}
 
     def add(name: str, wrong: str, expected: str = "") -> None:
-        problems.setdefault(
-            name, Problem(name, wrong, expected or CONTRACT[name].expected, sources[name])
-        )
+        expected = expected or CONTRACT[name].expected
+        problems.setdefault(name, Problem(name, wrong, expected, sources[name]))
 
     for name in CONTRACT:
         value, sources[name], wrong = _raw_value(environ, name)
@@ -83,8 +82,8 @@ def read_environment(environ: Mapping[str, str] = os.environ) -> Reading:
     else:
         given = {name for name in CONTRACT if name in environ or name + FILE_SUFFIX in environ}
         others = {name.removesuffix(FILE_SUFFIX) for name in environ} - CONTRACT.keys()
-        for name, wrong, expected in cross_checks(values, given, others):
-            add(name, wrong, expected)
+        for problem in cross_checks(values, given, others):
+            add(problem.variable, problem.wrong, problem.expected)
 
     return Reading(
         None if problems else Environment(**values),

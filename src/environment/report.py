@@ -11,12 +11,12 @@ TARGET_FILES: dict[Target, str] = {"dev": "env/dev.env", "ecs": "env/ecs-local.e
 
 
 class Problem(NamedTuple):
-    """One row of the table."""
+    """One row of the table. An empty ``expected`` stands for the variable's declared one."""
 
     variable: str
     wrong: str
-    expected: str
-    where: str
+    expected: str = ""
+    where: str = ""
 
 
 def table(problems: Sequence[Problem]) -> str:
