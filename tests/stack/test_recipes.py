@@ -34,9 +34,7 @@ def follow(clone: Clone, recipe: str) -> None:
             for line in block.splitlines():
                 assert clone.run("sh", "-euc", line).returncode == 0
         elif language == "diff":
-            for name, lines in re.findall(
-                r"^--- (.+)\n((?:[ +-](?!-- ).*\n)+)", block, re.MULTILINE
-            ):
+            for name, lines in re.findall(r"^--- (.+)\n((?:(?!--- ).*\n)+)", block, re.MULTILINE):
                 apply(clone, name, lines.splitlines())
         else:
             name, content = re.fullmatch(r"# (\S+)\n(.*)", block, re.DOTALL).groups()  # type: ignore[union-attr]
@@ -48,15 +46,22 @@ def follow(clone: Clone, recipe: str) -> None:
 def apply(clone: Clone, name: str, lines: list[str]) -> None:
     """Change the lines of a file as a diff says; its context must occur exactly once."""
     file = clone.folder / name
-    old = "".join(f"{line[1:]}\n" for line in lines if line[0] in " -")
-    new = "".join(f"{line[1:]}\n" for line in lines if line[0] in " +")
+    # An empty line of the context may have lost its leading space.
+    old = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "+")
+    new = "".join(f"{line[1:]}\n" for line in lines if line[:1] != "-")
     text = file.read_text()
     assert text.count(old) == 1, f"{name} does not contain exactly once:\n{old}"
     file.write_text(text.replace(old, new))
 
 
 def test_every_recipe_is_tested() -> None:
-    assert set(RECIPES) == {"an app", "a variable", "a backing service", "replicas"}
+    assert set(RECIPES) == {
+        "an app",
+        "an asynchronous view",
+        "a variable",
+        "a backing service",
+        "replicas",
+    }
 
 
 def test_app_recipe_serves_a_tested_and_lint_clean_page(clone: Clone) -> None:
@@ -64,3 +69,35 @@ def test_app_recipe_serves_a_tested_and_lint_clean_page(clone: Clone) -> None:
     browser = Browser(clone.site)
     wait_for(lambda: "Things" in browser.get("/things/").body, 10)
     assert clone.run("make", "lint").returncode == 0
+
+
+def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
+    follow(clone, "an asynchronous view")
+    setting = "from django.conf import settings; print(settings.ASYNC_PATH_PREFIXES)"
+    command = ("make", "manage", f"CMD=shell -v0 -c '{setting}'")
+    assert "('/events/',)" in clone.run(*command).stdout
+    wait_for(lambda: Browser(clone.site).get("/").status == 200, 10)
+
+
+def test_variable_recipe_declares_and_documents_it(clone: Clone) -> None:
+    follow(clone, "a variable")
+    assert re.search(r"^PAGE_SIZE +20 +default ", clone.run("make", "env").stdout, re.MULTILINE)
+    assert "`PAGE_SIZE`" in (clone.folder / "docs/configuration.md").read_text()
+
+
+def test_backing_service_recipe_starts_it_and_sets_its_url(clone: Clone) -> None:
+    follow(clone, "a backing service")
+    queue = clone.container("queue")
+    assert engine.run("docker", "exec", queue, "redis-cli", "ping").stdout == "PONG\n"
+    url = "import os; print(os.environ['QUEUE_URL'])"
+    web = clone.container("web")
+    assert engine.run("docker", "exec", web, "python", "-c", url).stdout.startswith("redis://queue")
+    assert "`QUEUE_URL`" in (clone.folder / "docs/configuration.md").read_text()
+    assert clone.run("make", "lint").returncode == 0
+
+
+def test_replicas_recipe_starts_three(clone: Clone) -> None:
+    follow(clone, "replicas")
+    assert len(clone.container("web").split()) == 3
+    for replica in range(3):
+        assert Browser(f"http://localhost:{WEB_PORT + replica}").get("/readyz").status == 200
