@@ -16,7 +16,7 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.devices import known_device, remember_device
 from accounts.models import User
 from accounts.throttle import (
-    count_attempt,
+    count_revocable_attempt,
     counter_key,
     lock,
     network_limits,
@@ -47,7 +47,7 @@ class LockoutBackend(ModelBackend):
             return None
         limits = sign_in_limits(request, username)
         # Hashing takes long enough for many parallel guesses, so the attempt counts before it.
-        at_limit = count_attempt(limits)
+        at_limit = count_revocable_attempt(limits)
         user = super().authenticate(request, username, password)
         if user is None:
             if at_limit:

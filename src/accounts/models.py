@@ -77,6 +77,8 @@ class AttemptCounter(models.Model):
 
     key = models.CharField(max_length=64, primary_key=True)
     attempts = models.PositiveIntegerField()
+    # The limit was reached by a failure, not by attempts that may yet succeed.
+    locked = models.BooleanField(default=False, db_default=False)
     expires = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -26,8 +27,10 @@ logger = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=10)
 # Expired counters that each new attempt deletes, so that the table stays small.
 CLEANUP_BATCH = 100
+# Seconds that a sign-in waits for others that are being checked.
+MAX_WAIT = 2.0
 
-# Every statement locks its rows in the order of their keys: two of them cannot deadlock.
+# Rows are locked in the order of their keys, so that two statements cannot deadlock.
 _ADD = """
     INSERT INTO accounts_attemptcounter AS counter (key, attempts, expires)
     SELECT key, GREATEST(%(step)s, 0), statement_timestamp() + %(window)s
@@ -35,21 +38,32 @@ _ADD = """
     ON CONFLICT (key) DO UPDATE SET
         attempts = CASE WHEN counter.expires <= statement_timestamp() THEN excluded.attempts
                         ELSE GREATEST(counter.attempts + %(step)s, 0) END,
+        locked = counter.locked AND counter.expires > statement_timestamp(),
         expires = CASE WHEN counter.expires <= statement_timestamp() THEN excluded.expires
                        ELSE counter.expires END
-    RETURNING key, attempts, ceil(extract(epoch FROM expires - statement_timestamp()))::int
+    RETURNING key, attempts, locked,
+        ceil(extract(epoch FROM expires - statement_timestamp()))::int AS seconds_left
 """
 
 
 class TooManyAttemptsError(Exception):
     """An attempt was refused; ``accounts.middleware`` answers 429.
 
-    ``retry_after`` is the number of seconds until attempts are accepted again.
+    ``retry_after`` is the number of seconds until attempts are accepted again. ``locked`` tells
+    whether the limit was reached by failures that ``lock`` has recorded.
     """
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, *, locked: bool = False) -> None:
         super().__init__(f"Too many attempts; the next is accepted in {retry_after} seconds.")
         self.retry_after = retry_after
+        self.locked = locked
+
+
+class _Row(NamedTuple):
+    key: str
+    attempts: int
+    locked: bool
+    seconds_left: int
 
 
 def counter_key(*parts: str) -> str:
@@ -69,25 +83,45 @@ def count_attempt(limits: Mapping[str, int], window: timedelta = WINDOW) -> list
     """
     with transaction.atomic(durable=True):
         rows = _add(1, limits, window)
-        if excess := [retry_after for key, attempts, retry_after in rows if attempts > limits[key]]:
-            raise TooManyAttemptsError(max(excess))
+        if excess := [row for row in rows if row.attempts > limits[row.key]]:
+            raise TooManyAttemptsError(
+                max(row.seconds_left for row in excess), locked=any(row.locked for row in excess)
+            )
         expired = AttemptCounter.objects.filter(expires__lte=Now())
         batch = expired.select_for_update(skip_locked=True)[:CLEANUP_BATCH]
         AttemptCounter.objects.filter(pk__in=batch).delete()
-    return [key for key, attempts, _ in rows if attempts == limits[key]]
+    return [row.key for row in rows if row.attempts == limits[row.key]]
+
+
+def count_revocable_attempt(limits: Mapping[str, int]) -> list[str]:
+    """Count an attempt that ``uncount_attempt`` or ``lock`` may follow, as ``count_attempt`` does.
+
+    While attempts that may yet succeed fill a counter, wait for them: many people may sign in at
+    once from one network.
+    """
+    deadline = time.monotonic() + MAX_WAIT
+    while True:
+        try:
+            return count_attempt(limits)
+        except TooManyAttemptsError as error:
+            if error.locked:
+                raise
+            if time.monotonic() > deadline:
+                raise TooManyAttemptsError(retry_after=1) from None
+        time.sleep(0.05)
 
 
 def uncount_attempt(keys: Iterable[str]) -> None:
-    """Take back an attempt that turned out to be legitimate."""
+    """Take back an attempt that succeeded."""
     _add(-1, keys, WINDOW)
 
 
 def lock(keys: Iterable[str]) -> TooManyAttemptsError:
     """Refuse further attempts for a whole WINDOW from now, and return the exception to raise."""
     for key in keys:
-        AttemptCounter.objects.filter(pk=key).update(expires=Now() + WINDOW)
+        AttemptCounter.objects.filter(pk=key).update(locked=True, expires=Now() + WINDOW)
     logger.warning("Too many failed attempts: refused for the next %s.", WINDOW)
-    return TooManyAttemptsError(int(WINDOW.total_seconds()))
+    return TooManyAttemptsError(int(WINDOW.total_seconds()), locked=True)
 
 
 def network_limits(action: str, request: HttpRequest) -> dict[str, int]:
@@ -133,8 +167,8 @@ def too_many_attempts(request: HttpRequest, exception: Exception) -> HttpRespons
     return response
 
 
-def _add(step: int, keys: Iterable[str], window: timedelta) -> list[tuple[str, int, int]]:
+def _add(step: int, keys: Iterable[str], window: timedelta) -> list[_Row]:
     with connection.cursor() as cursor:
         params: dict[str, Any] = {"step": step, "window": window, "keys": list(keys)}
         cursor.execute(_ADD, params)
-        return list(cursor.fetchall())
+        return [_Row(*row) for row in cursor.fetchall()]
