@@ -136,6 +136,8 @@ def test_lockout_lasts_ten_minutes_whatever_is_tried_meanwhile(client: Client) -
     # The last failure starts the ten minutes, however long ago the first was.
     AttemptCounter.objects.update(expires=Now() + timedelta(seconds=30))
     sign_in(client, "wrong")
+    counter = AttemptCounter.objects.get(locked=True)
+    assert counter.expires - timezone.now() > timedelta(minutes=9)
     # Every attempt during the lockout is refused, and none extends it.
     AttemptCounter.objects.filter(attempts=PER_ACCOUNT_AND_NETWORK).update(
         expires=Now() + timedelta(minutes=4, seconds=50)
