@@ -51,8 +51,13 @@ registry_has() {
   return "$begun"
 }
 
-# container SERVICE: the id of this project's running container of a service.
-container() {
-  docker ps --quiet --filter "label=com.docker.compose.project=$project" \
-    --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False | head -n 1
+# containers SERVICE ARGS…: docker ps for this project's containers of a service.
+containers() {
+  service=$1
+  shift
+  docker ps --filter "label=com.docker.compose.project=$project" \
+    --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
+
+# container SERVICE: the id of one that runs, or nothing.
+container() { containers "$1" --quiet | head -n 1; }
