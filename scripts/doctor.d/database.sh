@@ -15,7 +15,7 @@ check_volume() {
   fi
   image=$(images POSTGRES_IMAGE)
   has_image "$image" || { note "The volume's PostgreSQL version cannot be read without $image."; return; }
-  major=$(docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$image" | sed -n 's/^PG_MAJOR=//p')
+  major=$(image_major "$image")
   found=$(sh scripts/clusters-in-volume "$volume" "$image" | sed -n '$s/ .*//p')
   if [ -z "$found" ] || [ -z "$major" ]; then
     ok "The PostgreSQL volume is empty."
