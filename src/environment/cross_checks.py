@@ -31,7 +31,7 @@ def cross_checks(
     yield from _misspelt(given, others)
     yield from _missing(values, given)
     yield from _database(values, given)
-    yield from _debug(values)
+    yield from _security(values)
     yield from _hsts(values)
     drain, graceful = values["DRAIN_DELAY"], values["GRACEFUL_TIMEOUT"]
     if drain is not None and graceful is not None and drain >= graceful:
@@ -78,23 +78,24 @@ def _missing(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Prob
 def _database(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
     if {"DATABASE_URL", "DATABASE_SECRET"} <= set(given):
         yield Problem("DATABASE_URL", "Set together with DATABASE_SECRET.", "one of the two")
-    url_options = dj_database_url.parse(values["DATABASE_URL"] or "postgres://").get("OPTIONS", {})
     options = tls_options(values["DATABASE_SSLMODE"], values["DATABASE_SSLROOTCERT"])
-    for option in options.keys() & url_options.keys():
-        yield Problem(
-            f"DATABASE_{option.upper()}",
-            f"Set together with {option} in DATABASE_URL.",
-            "one of the two",
-        )
-    if options and libpq.refuses(url_options | options):
-        yield Problem(
-            f"DATABASE_{min(options).upper()}",
-            "libpq refuses it together with the other TLS options.",
-            "verify-full as sslmode",
-        )
+    for name in ("DATABASE_URL", "DATABASE_DIRECT_URL"):
+        in_url = dj_database_url.parse(values[name] or "postgres://").get("OPTIONS", {})
+        for option in options.keys() & in_url.keys():
+            yield Problem(
+                f"DATABASE_{option.upper()}",
+                f"Set together with {option} in {name}.",
+                "one of the two",
+            )
+        if options and libpq.refuses(in_url | options):
+            yield Problem(
+                f"DATABASE_{min(options).upper()}",
+                "libpq refuses it together with the other TLS options.",
+                "verify-full as sslmode",
+            )
 
 
-def _debug(values: Mapping[str, Any]) -> Iterator[Problem]:
+def _security(values: Mapping[str, Any]) -> Iterator[Problem]:
     if values["DEBUG"]:
         if values["TARGET"] == "ecs":
             yield Problem("DEBUG", "On in the ecs target.", "false")

@@ -25,7 +25,7 @@ INTEGER_OPTIONS = frozenset(
 )
 # libpq validates its options before it parses the address, and stops there.
 NO_ADDRESS = "not-an-address"
-# Otherwise libpq looks up the user of the process, whom an image may not have.
+# Without a login, libpq looks up the name of the process's user, who has none in the ecs image.
 LOGIN = {"user": "any", "password": "any"}
 
 
@@ -33,15 +33,17 @@ def validate_options(options: Mapping[str, Any]) -> None:
     """Raise ValidationError when libpq would refuse the options at connect."""
     keywords = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     if options.keys() - keywords:
-        # The unknown name stays unsaid: it may be part of a password that was not quoted.
-        raise ValidationError("It has an option that libpq does not know.")
+        # The message omits the name, which may be part of a password that was not quoted.
+        raise ValidationError("After the ?, it has an option that libpq does not know.")
     # "system" stands for the operating system's certificate authorities.
     certificates = str(options.get("sslrootcert", "system"))
     if certificates != "system" and not os.path.isfile(certificates):
         raise ValidationError("sslrootcert is not the path of a file.")
     if refuses(options):
         refused = [name for name, value in options.items() if refuses({name: value})]
-        raise ValidationError(f"libpq refuses {', '.join(refused or options)}.")
+        # libpq takes its defaults from variables such as PGSSLMODE, which may be invalid too.
+        names = ", ".join(refused or options) or "a PG… variable of the environment"
+        raise ValidationError(f"libpq refuses {names}.")
 
 
 def refuses(options: Mapping[str, Any]) -> bool:

@@ -54,7 +54,7 @@ def _split_url(value: str, *schemes: str) -> SplitResult:
     # Unquoted / # ? or @ in a password move the rest of it into the path, query or fragment.
     if not valid or "@" in parts.path + parts.query or parts.fragment or parts.path.count("/") > 1:
         raise ValidationError(
-            "Not such a URL. In a password, / # ? @ % and : are written as %2F %23 %3F %40 %25 %3A."
+            "Not a URL of this form. In a password, write / # ? @ % : as %2F %23 %3F %40 %25 %3A."
         )
     return parts
 
@@ -109,7 +109,9 @@ def validate_email_url(value: str) -> None:
     if parts.path.strip("/") or parts.query:
         raise ValidationError("Nothing may follow the host and the port.")
     if parts.scheme == "smtp" and (parts.username or parts.password):
-        raise ValidationError("smtp:// sends the password unencrypted: smtps or smtp+starttls.")
+        raise ValidationError(
+            "smtp:// sends the password unencrypted; use smtps:// or smtp+starttls://."
+        )
 
 
 def validate_sender(value: str) -> None:

@@ -76,7 +76,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"DATABASE_URL": f"mysql://app:{CANARY}@h/app"},
         [],
         "DATABASE_URL",
-        ["Not such a URL", URL_FORM],
+        ["Not a URL of this form", URL_FORM],
     ),
     "database password with a slash": (
         {"DATABASE_URL": f"postgres://app:1/{CANARY}@h/app"},
@@ -112,7 +112,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"DATABASE_URL": f"postgres://app:{CANARY}@h:77777/app"},
         [],
         "DATABASE_URL",
-        ["Not such a URL", URL_FORM],
+        ["Not a URL of this form", URL_FORM],
     ),
     "database with an unknown option": (
         {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?pool=true"},
@@ -165,6 +165,16 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_SSLMODE",
         ["Set together with sslmode in DATABASE_URL.", "one of the two"],
     ),
+    "sslmode in the direct URL as well": (
+        {
+            "DATABASE_URL": f"postgres://app:{CANARY}@pooler/app",
+            "DATABASE_DIRECT_URL": f"postgres://app:{CANARY}@h/app?sslmode=require",
+            "DATABASE_SSLMODE": "verify-full",
+        },
+        [],
+        "DATABASE_SSLMODE",
+        ["Set together with sslmode in DATABASE_DIRECT_URL.", "one of the two"],
+    ),
     "root certificates missing": (
         {"DATABASE_SSLROOTCERT": "/none.pem"},
         [],
@@ -212,7 +222,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"REDIS_URL": f"http://:{CANARY}@h"},
         [],
         "REDIS_URL",
-        ["Not such a URL", "redis://host:port/number"],
+        ["Not a URL of this form", "redis://host:port/number"],
     ),
     "redis with a database name": (
         {"REDIS_URL": f"redis://:{CANARY}@h/cache"},
@@ -230,7 +240,7 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         {"EMAIL_URL": f"https://a:{CANARY}@h", **SENDER},
         [],
         "EMAIL_URL",
-        ["Not such a URL", "smtps://"],
+        ["Not a URL of this form", "smtps://"],
     ),
     "mail server with a path": (
         {"EMAIL_URL": f"smtps://a:{CANARY}@h/inbox", **SENDER},
