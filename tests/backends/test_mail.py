@@ -1,4 +1,4 @@
-"""Mail is sent where EMAIL_URL says; without it dev prints it, and ecs refuses to."""
+"""Mail: sent to the server of EMAIL_URL; without it, printed in dev and refused in ecs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from environment.services import mailer_settings
 from tests.environment.sound import environment
 
 
-class _Conversation(socketserver.StreamRequestHandler):
-    """As much SMTP as takes one message."""
+class SMTPHandler(socketserver.StreamRequestHandler):
+    """The part of SMTP that receiving one message needs."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 ready\r\n")
@@ -32,8 +32,8 @@ class _Conversation(socketserver.StreamRequestHandler):
 
 @contextlib.contextmanager
 def server() -> Iterator[tuple[int, list[bytes]]]:
-    """Run a mail server; yield its port, and the lines of what it receives."""
-    with socketserver.TCPServer(("127.0.0.1", 0), _Conversation) as listening:
+    """Run a mail server; yield its port and the lines of the messages that it receives."""
+    with socketserver.TCPServer(("127.0.0.1", 0), SMTPHandler) as listening:
         received: list[bytes] = []
         listening.received = received  # type: ignore[attr-defined]
         threading.Thread(target=listening.serve_forever, daemon=True).start()
@@ -42,12 +42,12 @@ def server() -> Iterator[tuple[int, list[bytes]]]:
 
 
 def send(mailers: dict[str, Any], text: str, sender: str | None = None) -> None:
-    """Send a mail as a view would."""
+    """Send a mail as a view does."""
     with override_settings(MAILERS=mailers):
         mail.send_mail("Réset", text, sender, ["ada@example.com"])
 
 
-def test_a_mail_server_receives_it() -> None:
+def test_mail_server_receives_message() -> None:
     with server() as (port, received):
         there = environment(EMAIL_URL=f"smtp://127.0.0.1:{port}", DEFAULT_FROM_EMAIL="a@b.example")
         send(mailer_settings(there), "Hello.\n", there.DEFAULT_FROM_EMAIL)
@@ -64,18 +64,18 @@ def test_a_mail_server_receives_it() -> None:
         ("smtps://a:p@mail:2465", {"port": 2465, "use_ssl": True, "timeout": 5}),
     ],
 )
-def test_the_scheme_says_how(url: str, options: dict[str, Any]) -> None:
+def test_scheme_of_email_url_selects_tls_and_port(url: str, options: dict[str, Any]) -> None:
     there = environment(EMAIL_URL=url, DEFAULT_FROM_EMAIL="Method Hub <noreply@example.com>")
     with override_settings(MAILERS=mailer_settings(there)):
         assert vars(mail.mailers.default).items() >= (options | {"host": "mail"}).items()
 
 
-def test_dev_prints_it_with_links_that_can_be_copied(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dev_prints_mail_with_unbroken_links(capsys: pytest.CaptureFixture[str]) -> None:
     link = f"http://localhost:8000/{'a' * 200}/"
     send(mailer_settings(environment(TARGET="dev", DEBUG="true")), f"It’s {link}\n")
     assert f"It’s {link}\n" in capsys.readouterr().out
 
 
-def test_ecs_refuses_without_a_server() -> None:
+def test_ecs_refuses_mail_without_email_url() -> None:
     with pytest.raises(mail.MailerDoesNotExist):
         send(mailer_settings(environment()), "Hello.\n")
