@@ -15,7 +15,8 @@ within() {
   shift
   "$@" &
   command=$!
-  { sleep "$seconds"; kill "$command"; } >/dev/null 2>&1 &
+  # The trap ends the sleep with the timer.
+  (trap 'kill $!; exit' TERM; sleep "$seconds" & wait $!; kill "$command") >/dev/null 2>&1 &
   timer=$!
   wait "$command"
   status=$?

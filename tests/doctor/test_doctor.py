@@ -404,6 +404,17 @@ def test_every_check_reports_something(clone: Clone, runtime: str, checks: str) 
     assert list(dict.fromkeys(row["check"] for row in rows)) == checks.split()
 
 
+def test_no_process_is_left_behind(clone: Clone) -> None:
+    assert clone.doctor("docker").returncode == 0
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # Another process may end meanwhile.
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == clone.folder:
+                left.append((process / "cmdline").read_text())
+    assert left == []
+
+
 def test_text_and_json_reports_agree(clone: Clone) -> None:
     clone.engine['"compose version"*'] = "echo 2.1"
     text = clone.doctor("docker").stdout
