@@ -28,6 +28,10 @@ class UserChangeForm(forms.UserChangeForm):  # type: ignore[type-arg]
 class PasswordResetForm(forms.PasswordResetForm):
     """Raises an error if the mail cannot be sent; Django's own form only logs it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "E-mail address"
+
     def send_mail(
         self,
         subject_template_name: str,

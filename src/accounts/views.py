@@ -6,35 +6,39 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import views
-from django.contrib.auth.forms import PasswordResetForm
+from django.contrib.auth import forms, views
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from accounts.auth_backend import account_key
+from accounts.forms import PasswordResetForm
 from accounts.tasks import send_password_reset
 from accounts.throttle import TooManyAttemptsError, count_attempt, counter_key, network_limits
 
 
 class PasswordResetView(views.PasswordResetView):
-    """Django's view, which answers the same, in the same time, whether the account exists or not.
+    """Enqueues the mail, so that known and unknown addresses get the same answer at the same time.
 
-    A task looks up the account and sends the mail.
+    The task looks up the account.
     """
 
+    form_class = PasswordResetForm
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Say so where the site sends no mail, instead of promising some."""
+        """Show a notice if the site sends no mail."""
         if not settings.MAILERS:
             context = {"title": self.title}
             return render(request, "registration/password_reset_no_mail.html", context)
         return super().dispatch(request, *args, **kwargs)
 
-    def form_valid(self, form: PasswordResetForm) -> HttpResponse:
-        """Enqueue the mail; raises TooManyAttemptsError after too many requests from one network.
+    def form_valid(self, form: forms.PasswordResetForm) -> HttpResponse:
+        """Enqueue the mail, at most three times an hour for one account.
 
-        Beyond three mails an hour to one account nothing is sent, and the answer stays the same:
-        strangers learn nothing and cannot flood the mailbox, where three valid links already are.
+        After that, the answer stays the same, so strangers learn nothing and cannot flood the
+        mailbox. The links that were sent stay valid.
+
+        Raises TooManyAttemptsError after too many requests from one network.
         """
         email = form.cleaned_data["email"]
         count_attempt(network_limits("password reset", self.request))

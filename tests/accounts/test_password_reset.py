@@ -43,6 +43,7 @@ def request_reset(client: Client, email: str, **extra: Any) -> Any:
 
 @pytest.mark.usefixtures("ada", "immediate_tasks")
 def test_link_sets_a_new_password_once(client: Client, mailoutbox: list[EmailMessage]) -> None:
+    assert "E-mail address" in client.get(PATH).text
     assert "Password reset sent" in request_reset(client, "ADA@example.com").text
     (message,) = mailoutbox
     assert message.to == ["ada@example.com"]
