@@ -388,6 +388,11 @@ class TestKnownDevice:
         assert cookie["max-age"] == 400 * 24 * 60 * 60
         assert "ada" not in cookie.value
 
+    def test_asynchronous_chain_sets_the_cookie_too(self, ada: User) -> None:
+        form = {"username": ada.email, "password": PASSWORD}
+        response = async_to_sync(AsyncClient().post)(LOGIN, form)
+        assert COOKIE in response.cookies
+
     def test_failed_sign_in_sets_no_cookie(self, ada: User, client: Client) -> None:
         sign_in(client, "wrong")
         assert COOKIE not in client.cookies
