@@ -1,7 +1,7 @@
-"""The ecs container under requests that no browser sends: never a 500, a trace or a leak.
+"""Requests that no browser sends, to the ecs container: never a 500, a traceback or a leak.
 
-Raw sockets, since every client library would mend or refuse most of these. The random part is
-seeded, so that a failure comes back; both parts together are about 1,500 requests.
+They are sent over raw sockets, since HTTP clients correct or refuse most of them. The random
+requests have a fixed seed, so that a failure can be reproduced. There are about 1,500 requests.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from urllib.parse import quote_from_bytes, urlencode, urlsplit
 
 import pytest
 
-from scripts.stack.engine import Container
+from scripts.stack.engine import Container, wait_for
 
 SEED = 20261123
-ROUND = 400  # random requests; run three times, the first two to warm both workers up
-GROWTH = 1.1  # of the processes' memory, in the last round
-PATIENCE = 3.0  # seconds for an answer
+REQUESTS_PER_ROUND = 400  # in each of three rounds; the first two warm both workers up
+MAX_GROWTH = 1.1  # factor by which the processes' memory may grow in the last round
+RESPONSE_TIMEOUT = 3.0  # seconds
 
 PATHS = [
     "/",
@@ -32,8 +32,8 @@ PATHS = [
     "/none",
 ]
 TRAVERSALS = [
-    f"/static/{way}{target}"
-    for way in (
+    f"/static/{prefix}{target}"
+    for prefix in (
         "../" * 8,
         "%2e%2e/" * 8,
         "%2e%2e%2f" * 8,
@@ -51,42 +51,41 @@ TRAVERSALS = [
         "etc/passwd%00.css",
     )
 ]
-# Of what a file outside static/ would show.
+# Text that a file outside static/ would contain.
 LEAKS = (b"root:x:0:0", b"INSTALLED_APPS", b"SECRET_KEY=", b"DATABASE_URL=")
 
 
 class Wire:
-    """The container's port, spoken to byte by byte."""
+    """Raw connections to a container's published port."""
 
     def __init__(self, container: Container) -> None:
-        """Speak to the container's published port."""
         address = urlsplit(container.url)
         self.address = (str(address.hostname), int(address.port or 0))
 
     def send(self, request: bytes, whole: bool) -> bytes:
-        """Send bytes and return what is answered until the end, or nothing."""
-        answer = b""
-        # Refused in the middle, as it may be.
-        refused = contextlib.suppress(ConnectionError, TimeoutError)
-        with socket.create_connection(self.address, timeout=PATIENCE) as wire, refused:
+        """Send bytes and return the response; empty if the server closes or does not response."""
+        response = b""
+        # The server may close the connection before it has read everything.
+        closed = contextlib.suppress(ConnectionError, TimeoutError)
+        with socket.create_connection(self.address, timeout=RESPONSE_TIMEOUT) as wire, closed:
             wire.sendall(request)
             if not whole:
                 wire.shutdown(socket.SHUT_WR)
-            while len(answer) < 200_000 and (part := wire.recv(65_536)):
-                answer += part
-        return answer
+            while len(response) < 200_000 and (part := wire.recv(65_536)):
+                response += part
+        return response
 
-    def judge(self, request: bytes, *, whole: bool = True) -> bytes:
-        """Send, and fail on a 500, a trace or the content of a file.
+    def check(self, request: bytes, *, whole: bool = True) -> bytes:
+        """Send, and fail on a 500, a traceback or the content of a file.
 
-        Unless the request is ``whole`` the end of it is said by closing: the server must not wait.
+        For a request that is not ``whole``, the sending side is closed to mark its end.
         """
-        answer = self.send(request, whole)
-        shown = f"{request[:600]!r} was answered {answer[:600]!r}"
-        assert not answer.startswith((b"HTTP/1.1 500", b"HTTP/1.0 500")), shown
-        assert b"Traceback" not in answer, shown
-        assert not any(leak in answer for leak in LEAKS), shown
-        return answer
+        response = self.send(request, whole)
+        shown = f"{request[:600]!r} got the response {response[:600]!r}"
+        assert not response.startswith((b"HTTP/1.1 500", b"HTTP/1.0 500")), shown
+        assert b"Traceback" not in response, shown
+        assert not any(leak in response for leak in LEAKS), shown
+        return response
 
 
 def http(
@@ -95,7 +94,7 @@ def http(
     headers: Mapping[str, str | bytes] | Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> bytes:
-    """Return a request; what is given is sent as it is."""
+    """Return a request; the given parts are not escaped or checked."""
     fields: dict[str, str | bytes] = {"Host": "localhost", "Connection": "close"}
     if body:
         fields["Content-Length"] = str(len(body))
@@ -111,14 +110,14 @@ def _bytes(text: str | bytes) -> bytes:
 
 @pytest.fixture
 def wire(web: Container) -> Wire:
-    """The shared stack's web container."""
+    """Connections to the shared stack's web container."""
     return Wire(web)
 
 
 @pytest.mark.parametrize("path", TRAVERSALS)
-def test_no_path_leads_out_of_the_static_files(wire: Wire, path: str) -> None:
-    answer = wire.judge(http(path=path))
-    assert not answer.startswith(b"HTTP/1.1 200")
+def test_no_path_leaves_the_static_files(wire: Wire, path: str) -> None:
+    response = wire.check(http(path=path))
+    assert not response.startswith(b"HTTP/1.1 200")
 
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -134,15 +133,17 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), FIELDS)
-def test_odd_login_forms(wire: Wire, web: Container, field: str, value: str) -> None:
+def test_unusual_login_form_is_no_server_error(
+    wire: Wire, web: Container, field: str, value: str
+) -> None:
     browser = web.browser()
     browser.get("/admin/login/")
     token = browser.cookies["csrftoken"]
     form = {"username": "a@example.com", "password": "b", "csrfmiddlewaretoken": token}
     body = urlencode(form | {field: value}, errors="surrogateescape").encode()
     cookie = {"Cookie": f"csrftoken={token}"}
-    answer = wire.judge(http("POST", "/admin/login/", FORM | cookie, body))
-    assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 403", b"HTTP/1.1 400"))
+    response = wire.check(http("POST", "/admin/login/", FORM | cookie, body))
+    assert response.startswith((b"HTTP/1.1 200", b"HTTP/1.1 403", b"HTTP/1.1 400"))
 
 
 QUERIES = [
@@ -163,15 +164,17 @@ QUERIES = [
 ]
 
 
-def test_odd_questions_of_somebody_signed_in(wire: Wire, web: Container) -> None:
+def test_unusual_admin_query_is_no_server_error(wire: Wire, web: Container) -> None:
     browser = web.browser()
     password = web.stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
     web.stack.ensure_superuser()
     assert browser.login("admin@example.com", password).status == 302
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     for query in QUERIES:
-        answer = wire.judge(http(path="/admin/accounts/user/" + query, headers={"Cookie": cookie}))
-        assert answer.startswith(b"HTTP/1.1 "), query
+        response = wire.check(
+            http(path="/admin/accounts/user/" + query, headers={"Cookie": cookie})
+        )
+        assert response.startswith(b"HTTP/1.1 "), query
 
 
 SESSIONS = [
@@ -187,9 +190,9 @@ SESSIONS = [
 
 @pytest.mark.parametrize("name", ["sessionid", "csrftoken", "messages"])
 @pytest.mark.parametrize("value", SESSIONS)
-def test_odd_cookies(wire: Wire, name: str, value: str) -> None:
+def test_unusual_cookie_is_no_server_error(wire: Wire, name: str, value: str) -> None:
     for path in ("/", "/admin/", "/admin/login/"):
-        assert wire.judge(http(path=path, headers={"Cookie": f"{name}={value}"}))
+        assert wire.check(http(path=path, headers={"Cookie": f"{name}={value}"}))
 
 
 MALFORMED = [
@@ -198,7 +201,7 @@ MALFORMED = [
     b"GET /\r\n\r\n",
     b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
     b"get / http/1.1\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64,  # TLS spoken to plain HTTP
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64,  # a TLS handshake
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     http(method="CONNECT", path="example.com:443"),
     http(method="OPTIONS", path="*"),
@@ -256,12 +259,12 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMED)))
-def test_malformed_and_oversized(wire: Wire, number: int) -> None:
-    wire.judge(MALFORMED[number])
+def test_malformed_or_oversized_request_is_no_server_error(wire: Wire, number: int) -> None:
+    wire.check(MALFORMED[number])
 
 
 def _noise(chance: random.Random) -> Iterator[tuple[bytes, bool]]:
-    """Random requests, and whether they are whole: mostly close enough to HTTP to get in."""
+    """Yield random requests, mostly valid enough to be parsed, and whether each is whole."""
 
     def junk(most: int) -> bytes:
         return chance.randbytes(chance.randint(0, most))
@@ -285,7 +288,7 @@ def _noise(chance: random.Random) -> Iterator[tuple[bytes, bool]]:
         body = junk(2000) if method in ("POST", "PUT", "PATCH") else b""
         request = http(method, path, headers, body)
         whole = chance.random() < 0.8
-        if not whole:  # flip, cut or stretch it
+        if not whole:  # change, shorten or lengthen it
             place = chance.randrange(len(request))
             request = request[:place] + junk(8) + request[place + chance.randint(0, 4) :]
         yield request, whole
@@ -304,19 +307,39 @@ print(total)
 """
 
 
-def test_random_requests_and_memory(wire: Wire, web: Container) -> None:
-    noise = _noise(random.Random(SEED))  # noqa: S311 - to be repeatable
+def test_random_requests_do_not_grow_memory(wire: Wire, web: Container) -> None:
+    noise = _noise(random.Random(SEED))  # noqa: S311 - reproducible
     memory = []
     for _ in range(3):
-        for _ in range(ROUND):
+        for _ in range(REQUESTS_PER_ROUND):
             request, whole = next(noise)
-            wire.judge(request, whole=whole)
+            wire.check(request, whole=whole)
         memory.append(int(web.python(MEMORY)))
-    assert memory[2] < memory[1] * GROWTH, f"{memory} kB"
+    assert memory[2] < memory[1] * MAX_GROWTH, f"{memory} kB"
 
 
-def test_nothing_broke_inside(web: Container) -> None:
-    """After all of the above: the same processes, and no error of ours in the log."""
+DISK = "import shutil; total, used, _ = shutil.disk_usage('/tmp'); print(total, used)"
+
+
+def test_uploads_at_once_leave_half_of_tmp_free(wire: Wire, web: Container) -> None:
+    size = 10_000_000
+    headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+    before = int(web.python(DISK).split()[1])
+    with contextlib.ExitStack() as connections:
+        uploads = []
+        for _ in range(20):
+            uploads.append(connections.enter_context(socket.create_connection(wire.address, 30)))
+            # A refused upload is closed while it is sent.
+            with contextlib.suppress(ConnectionError):
+                uploads[-1].sendall(http("POST", "/none", headers) + b"0" * (size - 1))
+        total, used = map(int, web.python(DISK).split())
+        assert before + 20_000_000 < used <= total / 2
+        assert web.browser().get("/").status == 200
+    wait_for(lambda: int(web.python(DISK).split()[1]) <= before, 10)
+
+
+def test_no_errors_logged_during_the_fuzzing(web: Container) -> None:
+    """After all of the above, the same processes run and have logged no error."""
     assert web.restarts() == 0
     assert web.browser().get("/readyz").status == 200
     log = web.logs()

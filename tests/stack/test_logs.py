@@ -1,4 +1,4 @@
-"""What the ecs target writes: one JSON object a line, on stdout, and never a secret."""
+"""The ecs target's log: one JSON object per line on stdout, and never a secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_probes_are_not_logged(web: Container) -> None:
     assert not [row for row in asked if row["path"] in probes]
 
 
-def test_a_traceback_is_one_line(stack: Stack) -> None:
+def test_traceback_is_one_line(stack: Stack) -> None:
     container = stack.start(
         *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "slow:application"),
         env={"PYTHONPATH": "/app/src:/tests"},
@@ -53,7 +53,7 @@ def test_a_traceback_is_one_line(stack: Stack) -> None:
         container.remove()
 
 
-def test_more_connections_than_postgres_allows_are_warned_of_once(stack: Stack) -> None:
+def test_too_many_possible_connections_are_reported_once(stack: Stack) -> None:
     container = stack.start(env={"REPLICAS": "50"})
     try:
         container.wait_ready()
@@ -71,8 +71,7 @@ def test_more_connections_than_postgres_allows_are_warned_of_once(stack: Stack) 
     [("postgres://methodhub:{}-wrong@postgres:5432/methodhub", 0), ("postgres://x:{}/#@y/z", 78)],
     ids=["refused", "malformed"],
 )
-def test_a_wrong_password_is_not_logged_either(stack: Stack, url: str, status: int) -> None:
-    """What these containers say is judged with the rest, at the end."""
+def test_rejected_database_url_is_not_logged(stack: Stack, url: str, status: int) -> None:
     secret = stack.canaries["DATABASE_URL"]
     container = stack.start(service="migrate", env={"DATABASE_URL": url.format(secret)})
     try:
@@ -85,15 +84,15 @@ def test_a_wrong_password_is_not_logged_either(stack: Stack, url: str, status: i
 
 
 @pytest.mark.last
-def test_a_connection_outlives_the_balancers_idle_timeout(stack: Stack) -> None:
-    """Or the balancer would now and then send a request into a connection that is being closed."""
+def test_idle_connection_outlives_the_balancers_timeout(stack: Stack) -> None:
+    """Otherwise the balancer sometimes sends a request on a connection that is being closed."""
     stack.idle.join()
     assert stack.idle_statuses == [200, 200]
 
 
 @pytest.mark.last
 def test_no_secret_is_in_any_log(stack: Stack) -> None:
-    """Of all containers of this run, those of broken environments and dead services included."""
+    """Check all containers of this run, including those with broken environments or services."""
     files = stack.keep_logs()
     assert len(files) > 3
     for file in files:

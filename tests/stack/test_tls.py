@@ -1,4 +1,4 @@
-"""Behind a load balancer that ends TLS, as TLS_IN_FRONT says."""
+"""The ecs target behind a load balancer that terminates TLS (TLS_IN_FRONT)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from scripts.stack.engine import Browser, Container, Stack
 
 @pytest.fixture(scope="module")
 def behind_tls(stack: Stack) -> Iterator[Container]:
-    """A container with TLS_IN_FRONT and one trusted proxy, as a task behind a load balancer."""
+    """A container with TLS_IN_FRONT and one trusted proxy, like a task behind a load balancer."""
     stack.ensure_superuser()
     container = stack.start(env={"TLS_IN_FRONT": "true", "TRUSTED_PROXY_COUNT": "1"})
     yield container.wait_ready()
     container.remove()
 
 
-def test_http_is_sent_to_https_and_probes_are_not(behind_tls: Container) -> None:
+def test_http_is_redirected_to_https_except_probes(behind_tls: Container) -> None:
     plain = behind_tls.browser()
-    answer = plain.get("/admin/login/")
-    assert answer.status == 301
-    assert answer.headers["location"].startswith("https://")
-    # The balancer's probe: plain HTTP, and the task's address as Host.
+    response = plain.get("/admin/login/")
+    assert response.status == 301
+    assert response.headers["location"].startswith("https://")
+    # The balancer probes over plain HTTP, with the task's address as Host.
     for path in ("/livez", "/readyz"):
         assert plain.get(path, Host="10.0.3.7:8000").status == 200
     assert behind_tls.browser(X_Forwarded_Proto="https").get("/", Host="10.0.3.7").status == 400
 
 
-def test_signing_in_over_https(behind_tls: Container, stack: Stack) -> None:
+def test_sign_in_over_https_gets_secure_cookies_and_hsts(
+    behind_tls: Container, stack: Stack
+) -> None:
     origin = behind_tls.url.replace("http://", "https://")
     browser = Browser(behind_tls.url, {"X-Forwarded-Proto": "https", "Origin": origin})
     browser.headers["Referer"] = f"{origin}/admin/login/"
-    answer = browser.login("admin@example.com", stack.canaries["DJANGO_SUPERUSER_PASSWORD"])
-    assert answer.status == 302
-    assert "Secure" in answer.headers["set-cookie"]
-    assert "max-age=" in answer.headers["strict-transport-security"]
+    response = browser.login("admin@example.com", stack.canaries["DJANGO_SUPERUSER_PASSWORD"])
+    assert response.status == 302
+    assert "Secure" in response.headers["set-cookie"]
+    assert "max-age=" in response.headers["strict-transport-security"]
     assert browser.get("/admin/").status == 200
 
     foreign = Browser(
