@@ -60,7 +60,6 @@ class CircuitBreakerPool(ConnectionPool):
     """A redis-py connection pool whose connections share one circuit breaker."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Take the arguments of redis-py's pool."""
         super().__init__(*args, **options | {"retry": CircuitBreaker()})
 
 
@@ -75,7 +74,6 @@ class SharedClientFactory(ConnectionFactory):  # type: ignore[misc]  # django-re
     _clients: ClassVar[dict[ConnectionPool, Redis]] = {}
 
     def get_connection(self, params: dict[str, Any]) -> Redis:
-        """Return the client for these parameters."""
         pool = self.get_or_create_connection_pool(params)
         if pool not in self._clients:
             self._clients[pool] = super().get_connection(params)

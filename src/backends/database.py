@@ -80,8 +80,8 @@ def _reply_timeout(statement_timeout: float) -> float | None:
 def threads(env: Environment) -> int:
     """Return how many synchronous views a process runs at once.
 
-    As many as can hold a connection or wait for one (max_waiting), and as many again as the pool's
-    size for views that need no connection, or are told at once that there is none.
+    For each pooled connection, five threads can hold it or wait for it (max_waiting). The sixth is
+    for views that need none, or that fail at once because too many wait.
     """
     return 6 * env.DATABASE_POOL_SIZE
 

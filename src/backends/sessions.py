@@ -30,12 +30,12 @@ GENERATION_KEY = "sessions-generation"
 class CacheGeneration:
     """The cache generation as one process knows it; threads share it.
 
-    A new process starts a new generation as well: it may replace one that was killed before it
-    could tell Redis what Redis had missed.
+    A new process also starts a new generation, because it may replace a process that missed a write
+    and was killed before it could start one.
     """
 
     def __init__(self) -> None:
-        """Start with a write missed, since a former process may have missed one."""
+        """Start as if a write had been missed."""
         self.token: str | None = None
         self._lock = threading.Lock()
         self._missed = 1
@@ -50,10 +50,9 @@ class CacheGeneration:
     def renew(self) -> str | None:
         """Start a new generation and return its token; return None if Redis does not answer.
 
-        A token is sent once only: when a paused Redis executes the command late, no entry can
-        bear that token yet.
+        A token is sent only once. If Redis executes the command late, no entry has that token yet.
         """
-        # A write that is missed from here on is not made good by this token.
+        # Read first: this token does not make good a write that is missed from here on.
         missed = self._missed
         token = secrets.token_urlsafe(8)
         if not _cache().set(GENERATION_KEY, token, settings.SESSION_COOKIE_AGE):
@@ -64,10 +63,10 @@ class CacheGeneration:
         return token
 
     def write_missed(self) -> None:
-        """Distrust the cache, and renew it in a thread as soon as Redis answers.
+        """Stop trusting the cache, and start a new generation as soon as Redis answers.
 
-        This process renews before its next use of the cache; the thread is for other processes,
-        which may know nothing of the outage.
+        This process does so before its next use of the cache. A thread does it too, for the other
+        processes, which may not have noticed the outage.
         """
         with self._lock:
             self._missed += 1
@@ -126,19 +125,19 @@ class SessionStore(DatabaseSessionStore):
         self._delete(session_key or self.session_key)
 
     def flush(self) -> None:
-        """Delete the session; end all of its user's sessions if the cache missed that.
+        """Delete the session. If Redis missed that, end all sessions of its user.
 
-        A process that knows nothing of the outage could otherwise go on accepting this one.
+        Otherwise a process that did not notice the outage would still accept this session.
         """
         user_id, auth_hash = self.get(SESSION_KEY), self.get(HASH_SESSION_KEY, "")
-        cache_told = self._delete(self.session_key)
+        redis_noted = self._delete(self.session_key)
         self.clear()
         self._session_key = None
-        if user_id and not cache_told:
+        if user_id and not redis_noted:
             _end_sessions(user_id, auth_hash)
 
     def _delete(self, session_key: str | None) -> bool:
-        """Return whether the cache was told of it."""
+        """Return whether Redis took note of it."""
         if session_key is None:
             return True
         super().delete(session_key)
@@ -154,30 +153,25 @@ class SessionStore(DatabaseSessionStore):
         if not token or _cache().set(KEY_PREFIX + str(self.session_key), entry, timeout) is None:
             self.generation.write_missed()
 
-    # Django's asynchronous versions of these know nothing of the cache.
+    # Django's asynchronous versions know nothing of the cache. These run those above in a thread.
 
     async def aload(self) -> dict[str, Any]:
-        """Call ``load`` in a thread."""
         return await sync_to_async(self.load)()
 
     async def asave(self, must_create: bool = False) -> None:
-        """Call ``save`` in a thread."""
         await sync_to_async(self.save)(must_create)
 
     async def adelete(self, session_key: str | None = None) -> None:
-        """Call ``delete`` in a thread."""
         await sync_to_async(self.delete)(session_key)
 
     async def aflush(self) -> None:
-        """Call ``flush`` in a thread."""
         await sync_to_async(self.flush)()
 
 
 def _end_sessions(user_id: str, auth_hash: str) -> None:
-    """End all sessions of a user whom a session with this hash is signed in as.
+    """End all sessions of the user, if a session with this hash is still accepted.
 
-    A session that is refused already must not end others: an old cookie could then sign its user
-    out during every outage.
+    Otherwise an old cookie could sign its user out during every outage.
     """
     user = get_user_model().objects.filter(pk=user_id).first()
     if user is None:
