@@ -1,7 +1,9 @@
+from typing import Any
+
 from django.db import migrations
 
 
-def remove_content_types(apps, _schema_editor):
+def remove_content_types(apps: Any, _schema_editor: Any) -> None:
     """Remove the permissions of django-axes, which the admin would go on offering.
 
     The tables stay: replicas of the previous release use them while a deployment rolls.
