@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -62,7 +63,7 @@ def migrate(environ: dict[str, str], stdout: TextIO | None = None) -> None:
 def current_environ(target: str | None = None) -> dict[str, str]:
     """Return the environment of the running target, or of the given one."""
     web = STACK.web.running()
-    port = web.port if web else wanted_port("web")
+    port = (web.port if web else None) or wanted_port("web")
     return app_environ(target or (web.label if web else "dev"), port, STACK.ports())
 
 
@@ -90,13 +91,14 @@ def is_new(database_url: str) -> bool:
 
 
 def up(target: str) -> None:
-    """Start the backing services, migrate, start web and print its address."""
-    replicas = os.environ.get("REPLICAS") or "1"
-    if target == "ecs" and replicas != "1":
-        raise UserError(
-            f"REPLICAS must be 1 without Docker (got {replicas!r}). Start Docker for several "
-            "containers, or set WORKERS for several processes."
-        )
+    """Start the backing services, migrate, start web and the worker, and print the address."""
+    for variable in ("REPLICAS", "WORKER_REPLICAS") if target == "ecs" else ():
+        replicas = os.environ.get(variable) or "1"
+        if replicas != "1":
+            raise UserError(
+                f"{variable} must be 1 without Docker (got {replicas!r}). Start Docker for several "
+                "containers, or set WORKERS for several processes."
+            )
     with STACK.locked():
         ports = {name: wanted_port(name) for name in PORT_VARIABLES}
         STACK.check_ports(ports)
@@ -109,7 +111,10 @@ def up(target: str) -> None:
             if status := call([*MANAGE, *collectstatic], environ):
                 raise SystemExit(status)
         migrate(environ)
-        STACK.ensure(STACK.web, program)
+        worker = services.worker(target, ports["web"], ports)
+        with ThreadPoolExecutor() as both:
+            # Consuming the results raises the error of a service that did not start.
+            list(both.map(STACK.ensure, (STACK.web, STACK.worker), (program, worker)))
     subprocess.run(["sh", "scripts/welcome", target], cwd=ROOT, check=True)
     if target == "ecs":
         print(NOT_LIKE_ECS)
@@ -143,16 +148,19 @@ def ps() -> None:
         elif process is None:
             state = "half killed" if service.orphans() else "killed"
         else:
-            state = "running" if accepts_connections(record.port) else "no answer"
-            row = f"{process.pid:<9}{f'{HOST}:{record.port}':<18}{record.label}"
+            answers = record.port is None or accepts_connections(record.port)
+            state = "running" if answers else "no answer"
+            address = f"{HOST}:{record.port}" if record.port else ""
+            row = f"{process.pid:<9}{address:<18}{record.label}"
         print(f"{service.name:<10}{state:<14}{row}".rstrip())
 
 
 def logs(*names: str) -> None:
     """Follow the logs of the named services, or of all."""
-    if unknown := sorted(set(names) - set(PORT_VARIABLES)):
+    known = [service.name for service in STACK.services]
+    if unknown := sorted(set(names) - set(known)):
         raise UserError(
-            f"There is no service {', '.join(unknown)}. Choose from {', '.join(PORT_VARIABLES)}."
+            f"There is no service {', '.join(unknown)}. Choose from {', '.join(known)}."
         )
     files = [
         str(service.log.relative_to(ROOT))

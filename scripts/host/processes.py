@@ -39,7 +39,7 @@ class Program:
     command: Sequence[str]
     environ: Mapping[str, str]
     cwd: Path
-    port: int
+    port: int | None
     label: str
     is_ready: Callable[[], bool]
     stop_signal: signal.Signals = signal.SIGTERM
@@ -60,7 +60,7 @@ class Record:
     pid: int
     started: float
     cwd: str
-    port: int
+    port: int | None
     label: str
     stop_signal: int
     stop_timeout: float

@@ -1,4 +1,4 @@
-"""How to run what Compose runs in containers: PostgreSQL, Valkey in place of Redis, and web."""
+"""How to run what Compose runs in containers, with Valkey in place of Redis."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from scripts.host.processes import Program
 from scripts.host.unprivileged import find_runner
 
 # stop_grace_period of the overlays, in seconds.
-WEB_STOP_TIMEOUT = {"dev": 3, "ecs": 30}
+STOP_TIMEOUT = {"dev": 3, "ecs": 30}
 # PostgreSQL's messages are the same on every machine.
 POSTGRES_LOCALE = {"LC_ALL": "C"}
 
@@ -113,7 +114,31 @@ def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
         port=port,
         label=target,
         is_ready=lambda: _web_is_live(port),
-        stop_timeout=WEB_STOP_TIMEOUT[target],
+        stop_timeout=STOP_TIMEOUT[target],
+    )
+
+
+def worker(target: str, port: int, ports: Mapping[str, int]) -> Program:
+    """Run background tasks; ``port`` is web's, and part of the environment that both share."""
+    heartbeat = ROOT / ".local/run/worker-heartbeat"
+    reload = ["--reload"] if target == "dev" else []
+    created = time.time()
+    return Program(
+        command=[
+            sys.executable,
+            "manage.py",
+            "worker",
+            *reload,
+            "--heartbeat-file",
+            str(heartbeat),
+        ],
+        environ=app_environ(target, port, ports),
+        cwd=SRC,
+        port=None,
+        label=target,
+        # The file may be an earlier worker's.
+        is_ready=lambda: heartbeat.exists() and heartbeat.stat().st_mtime > created,
+        stop_timeout=STOP_TIMEOUT[target],
     )
 
 

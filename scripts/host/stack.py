@@ -1,4 +1,4 @@
-"""The services of one clone: PostgreSQL, Valkey and web."""
+"""The services of one clone: PostgreSQL, Valkey, web and the worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Stack:
         self.postgres = Service(home, "postgres")
         self.redis = Service(home, "redis")
         self.web = Service(home, "web")
-        self.services = (self.postgres, self.redis, self.web)
+        self.worker = Service(home, "worker")
+        self.services = (self.postgres, self.redis, self.web, self.worker)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -59,9 +60,8 @@ class Stack:
     def ports(self) -> dict[str, int]:
         """Return the backing services' ports: the current ones if they run, else those wanted."""
         return {
-            service.name: running.port
-            if (running := service.running())
-            else wanted_port(service.name)
+            service.name: ((running := service.running()) and running.port)
+            or wanted_port(service.name)
             for service in (self.postgres, self.redis)
         }
 
@@ -83,7 +83,8 @@ class Stack:
     def ensure(self, service: Service, program: Program) -> None:
         """Start a service unless it runs already in the same way."""
         if service.ensure(program):
-            say(f"  {service.name:<9} {program.label} on {HOST}:{program.port}")
+            address = f" on {HOST}:{program.port}" if program.port else ""
+            say(f"  {service.name:<9} {program.label}{address}")
 
     def start_backing_services(self, ports: Mapping[str, int]) -> None:
         """Start PostgreSQL and Valkey, and create the data directory if there is none."""
@@ -98,7 +99,7 @@ class Stack:
         self.ensure(self.redis, services.valkey(self.home / "redis", ports["redis"]))
 
     def stop(self) -> None:
-        """Stop web first, then the backing services."""
+        """Stop the worker and web first, then the backing services."""
         for service in reversed(self.services):
             if service.record():
                 service.stop()

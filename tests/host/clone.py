@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from scripts.host.ports import free_port
 from scripts.stack.project_copy import ROOT, copy_project
 
-SERVICES = ("postgres", "redis", "web")
+SERVICES = ("postgres", "redis", "web", "worker")
 
 
 class Clone:

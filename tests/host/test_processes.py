@@ -85,13 +85,13 @@ def test_second_up_changes_nothing(clone: Clone) -> None:
     assert {name: clone.process(name).pid for name in SERVICES} == before
 
 
-def test_changed_configuration_restarts_only_web(clone: Clone) -> None:
+def test_changed_configuration_restarts_only_web_and_worker(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     with (clone.folder / "env/dev.env").open("a") as file:
         file.write("LOG_LEVEL=DEBUG\n")
     clone.make("up")
     after = {name: clone.process(name).pid for name in SERVICES}
-    assert [name for name in SERVICES if after[name] != before[name]] == ["web"]
+    assert [name for name in SERVICES if after[name] != before[name]] == ["web", "worker"]
     assert clone.process("web").environ()["LOG_LEVEL"] == "DEBUG"
 
 
@@ -143,13 +143,14 @@ def test_reused_pid_is_not_killed(clone: Clone, other_process: subprocess.Popen[
     assert clone.sql(KEPT) == [(1,)]
 
 
-def test_up_prodlike_and_up_replace_only_web(clone: Clone) -> None:
+def test_up_prodlike_and_up_replace_only_web_and_worker(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     said = clone.make("up-prodlike")
     assert "This is no container" in said
     assert "gunicorn" in " ".join(clone.process("web").cmdline())
     assert listening(clone.process("web")) == {"127.0.0.1"}
     assert clone.process("web").environ()["TARGET"] == "ecs"
+    assert clone.process("worker").environ()["TARGET"] == "ecs"
     (stylesheet,) = re.findall(r"/static/site\.[0-9a-f]{12}\.css", clone.get("/")[1])
     assert clone.get(stylesheet)[0] == 200
     clone.make("up")
@@ -178,5 +179,5 @@ def test_down_stops_everything_and_keeps_the_data(clone: Clone) -> None:
     assert psutil.wait_procs(before, timeout=5)[1] == []
     assert set(clone.states().values()) == {"stopped"}
     clone.make("migrate")
-    assert clone.states() == RUNNING | {"web": "stopped"}
+    assert clone.states() == RUNNING | {"web": "stopped", "worker": "stopped"}
     assert clone.sql(KEPT) == [(1,)]
