@@ -116,6 +116,10 @@ def close_connections_while_draining(app: ASGI3Application) -> ASGI3Application:
 class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     """UvicornWorker, on a DrainingServer."""
 
+    # With a WebSocket library installed, uvicorn would accept WebSocket requests, and Django's
+    # handler would log an error for each one. Now they are answered as plain HTTP.
+    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"ws": "none"}
+
     async def _serve(self) -> None:
         env = load_or_exit()
         self.config.app = close_connections_while_draining(self.wsgi)
