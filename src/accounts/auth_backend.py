@@ -1,6 +1,6 @@
-"""Checks passwords, at a limited rate, for whatever calls Django's ``authenticate``.
+"""The authentication backend, which limits the rate of attempts.
 
-That is the site's own sign-in page and the admin's.
+It covers all callers of Django's ``authenticate``, such as the site's sign-in page and the admin's.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ class LockoutBackend(ModelBackend):
     ) -> User | None:
         """Return the user whose password it is.
 
-        Raises TooManyAttemptsError if the attempt is refused or was the last one allowed, otherwise
-        PermissionDenied if the password is wrong, so that no later backend checks it again.
+        Raises TooManyAttemptsError if the attempt is refused, or if it fails and was the last one
+        allowed. Raises PermissionDenied after other failures, so that no later backend checks the
+        password again.
         """
         if username is None:
             username = kwargs.get(User.USERNAME_FIELD)
@@ -83,7 +84,7 @@ def sign_in_limits(request: HttpRequest | None, username: str) -> dict[str, int]
     if device := known_device(request, account):
         return {
             counter_key("sign-in", account, "device", device): 5,
-            # Devices can be collected by somebody who knew a former password.
+            # Somebody who knew a former password may have collected many devices.
             counter_key("sign-in", account, "devices"): 50,
         }
     return {

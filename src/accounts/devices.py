@@ -18,7 +18,7 @@ COOKIE = "device"
 # The longest lifetime that browsers accept:
 # https://developer.chrome.com/blog/cookie-max-age-expires
 MAX_AGE = timedelta(days=400)
-# Accounts that one device is known to; the oldest is forgotten first. Bounds the cookie's size.
+# How many accounts a device remembers. It forgets the oldest first, which bounds the cookie's size.
 MAX_ACCOUNTS = 5
 
 
@@ -29,14 +29,14 @@ def known_device(request: HttpRequest, account: str) -> str | None:
 
 
 def remember_device(request: HttpRequest, account: str) -> None:
-    """Have ``set_device_cookie`` note that ``account`` has signed in on this device."""
+    """Record that ``account`` has signed in on this device, for ``set_device_cookie``."""
     device, accounts = _read(request)
     accounts = [known for known in accounts if known != account][1 - MAX_ACCOUNTS :]
     request.device_cookie = [device or secrets.token_urlsafe(12), *accounts, account]  # type: ignore[attr-defined]
 
 
 def set_device_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Set the cookie if somebody has signed in during this request."""
+    """Set the cookie if an account has signed in during this request."""
     if device := getattr(request, "device_cookie", None):
         response.set_cookie(
             COOKIE,

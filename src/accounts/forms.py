@@ -10,7 +10,7 @@ from accounts.models import User
 
 
 class UserCreationForm(forms.AdminUserCreationForm):  # type: ignore[type-arg]
-    """Asks for an address, and for a password unless the account is to have none."""
+    """Asks for an address and, unless the account is to have none, a password."""
 
     class Meta:
         model = User
@@ -18,8 +18,6 @@ class UserCreationForm(forms.AdminUserCreationForm):  # type: ignore[type-arg]
 
 
 class UserChangeForm(forms.UserChangeForm):  # type: ignore[type-arg]
-    """Links to the page that changes the password."""
-
     class Meta:
         model = User
         fields = "__all__"

@@ -94,9 +94,9 @@ def count_attempt(limits: Mapping[str, int], window: timedelta = WINDOW) -> list
 
 
 def count_revocable_attempt(limits: Mapping[str, int]) -> list[str]:
-    """Count an attempt that ``uncount_attempt`` or ``lock`` may follow, as ``count_attempt`` does.
+    """Count an attempt whose outcome the caller reports with ``uncount_attempt`` or ``lock``.
 
-    While attempts that may yet succeed fill a counter, wait for them: many people may sign in at
+    If attempts in progress fill a counter, it waits for them, because many people may sign in at
     once from one network.
     """
     deadline = time.monotonic() + MAX_WAIT
