@@ -16,7 +16,7 @@ from collections.abc import Callable
 # Set before the imports below read it, so that the developer's own project is never touched.
 os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-bench"
 
-from scripts.bench import commands, costs, machine, report, results, servers
+from scripts.bench import commands, costs, machine, report, results, servers, tasks
 from scripts.bench.clone import FOLDER, Clone, MeasureError
 from scripts.stack.engine import ROOT
 
@@ -35,6 +35,7 @@ ON_SERVERS: list[Measure[servers.Servers]] = [
     servers.replicas,
     servers.growth,
     costs.costs,
+    tasks.tasks,
 ]
 GROUPS = [measure.__name__ for measure in [*ON_A_CLONE, *ON_SERVERS]]
 

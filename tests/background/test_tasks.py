@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 from django.db import transaction
@@ -29,6 +30,13 @@ def add(a: int, b: int) -> int:
 def fail() -> None:
     """A task that always fails."""
     raise RuntimeError("out of paper")
+
+
+@task
+def send(away: str) -> None:
+    """A task that fails while a file exists."""
+    if Path(away).exists():
+        raise ConnectionRefusedError("mail server")
 
 
 @task(unique=True)  # type: ignore[call-overload, untyped-decorator]
@@ -79,6 +87,24 @@ def test_task_fails_for_good_after_ten_attempts() -> None:
     row = OxTask.objects.get()
     assert (row.status, row.attempts) == ("FAILED", 10)
     assert "out of paper" in row.errors[-1]["traceback"]
+
+
+def test_task_outlasts_a_mail_server_that_is_away_for_ten_minutes(tmp_path: Path) -> None:
+    minutes = 0.0
+    away = tmp_path / "away"
+    away.touch()
+    send.enqueue(str(away))
+    while OxTask.objects.get().status == "READY":
+        if minutes >= 10:
+            away.unlink(missing_ok=True)
+        run_tasks()
+        row = OxTask.objects.get()
+        if row.run_after and row.last_attempted_at:
+            minutes += (row.run_after - row.last_attempted_at).total_seconds() / 60
+        OxTask.objects.update(run_after=None)
+
+    assert row.status == "SUCCESSFUL"
+    assert row.attempts < row.max_attempts
 
 
 def test_tasks_with_higher_priority_run_first() -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from scripts.stack.engine import ROOT, Container, Stack, wait_for
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack, wait_for
 from tests.stack.figures import figure
 
 # LOCK_TIMEOUT, half of it until a worker looks for ended leases, and a start of the task.
@@ -27,6 +27,21 @@ import django
 django.setup()
 from django_ox.models import OxTask
 OxTask.objects.filter(task_path="tasks_app.note").delete()
+"""
+RESET_PASSWORDS = """
+import sys, django
+django.setup()
+from accounts.models import User
+from accounts.tasks import send_password_reset
+for email in sys.argv[1:]:
+    User.objects.create_user(email, "correct horse")
+    send_password_reset.enqueue(email, "example.com", use_https=True)
+"""
+FORGET_USERS = """
+import sys, django
+django.setup()
+from accounts.models import User
+User.objects.filter(email__in=sys.argv[1:]).delete()
 """
 STATES = """
 import django
@@ -169,6 +184,32 @@ def test_worker_survives_ten_seconds_without_postgresql(
     assert {line.task for line in ends} == set(names)
     assert worker.restarts() == 0
     assert worker.inspect()["State"]["Running"]
+
+
+def test_mail_waits_for_a_mail_server_that_is_away(queue: Queue, stack: Stack) -> None:
+    """tests/background/test_tasks.py proves that the retries go on for more than ten minutes."""
+    server = f"{PROJECT}-mail"
+    queue.env |= {
+        "EMAIL_URL": f"smtp://{server}:2525",
+        "DEFAULT_FROM_EMAIL": "noreply@example.com",
+    }
+    addresses = [f"mail-{number}@example.com" for number in range(5)]
+    worker = queue.start()
+    queue.python(RESET_PASSWORDS, *addresses)
+    wait_for(lambda: worker.logs().count("task_retrying") >= 5, 30)
+
+    mail = stack.start(
+        *("python", "/tests/smtp_server.py"),
+        service="worker",
+        options=("--name", server, *queue.options),
+    )
+    queue.started.append(mail)
+
+    received = queue.notes.with_name("mail")
+    wait_for(lambda: received.exists() and len(received.read_text().split()) >= 5, 30)
+    time.sleep(2)
+    assert sorted(received.read_text().split()) == addresses
+    queue.python(FORGET_USERS, *addresses)
 
 
 def test_worker_has_the_limits_of_web(stack: Stack, web: Container) -> None:
