@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from accounts.devices import set_device_cookie
-from accounts.throttle import too_many_attempts
+from accounts.throttle import too_many_attempts_response
 
 
 @sync_and_async_middleware
@@ -36,5 +36,5 @@ def throttle_middleware(
             return response
 
         middleware = middleware_sync
-    middleware.process_exception = too_many_attempts
+    middleware.process_exception = too_many_attempts_response
     return middleware

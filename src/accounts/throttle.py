@@ -156,7 +156,7 @@ def networks(request: HttpRequest) -> tuple[str, ...]:
     return (str(address),)
 
 
-def too_many_attempts(request: HttpRequest, exception: Exception) -> HttpResponse | None:
+def too_many_attempts_response(request: HttpRequest, exception: Exception) -> HttpResponse | None:
     """Answer 429 to TooManyAttemptsError; as a middleware's process_exception."""
     if not isinstance(exception, TooManyAttemptsError):
         return None
