@@ -61,7 +61,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "serving.static_files.StaticFiles",
+    "serving.static_files.StaticFilesMiddleware",
     # Outside the middleware that adds scripts, so that it sees whether a page uses its nonce.
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     *(["debug_toolbar.middleware.DebugToolbarMiddleware"] if DEV_TOOLS else []),

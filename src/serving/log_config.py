@@ -47,15 +47,15 @@ _SHARED_PROCESSORS: list[Processor] = [
 
 
 def configure(
-    level: str, form: Literal["json", "console"], *, batched: bool = False
+    level: str, log_format: Literal["json", "console"], *, batched: bool = False
 ) -> dict[str, Any]:
     """Route structlog and Python's warnings to ``logging``; return a dict for logging.config.
 
-    ``level`` is the least severe level that is logged. ``batched`` writes access lines in batches.
-    It is for servers that shut down in order: a process that is killed loses its last batch.
+    ``level`` and ``log_format`` are LOG_LEVEL and LOG_FORMAT. ``batched`` writes access lines in
+    batches. It is for servers that shut down in order: a killed process loses its last batch.
     """
     render: list[Processor]
-    if form == "json":
+    if log_format == "json":
         # A traceback becomes one string. It leaves out local variables, which may be secret.
         render = [
             structlog.processors.format_exc_info,

@@ -10,10 +10,11 @@ from django.http import HttpRequest
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 
-class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it is untyped
-    """WhiteNoise's middleware, which is synchronous only, made asynchronous where the chain is.
+class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # it is untyped
+    """WhiteNoise's middleware, which supports only the synchronous chain, for both chains.
 
-    Otherwise Django would run it in a thread, and hold that thread until the view has answered.
+    In an asynchronous chain, Django would run WhiteNoise's own in a thread, and hold that thread
+    until the view has answered.
     """
 
     async_capable = True
