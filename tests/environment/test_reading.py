@@ -16,7 +16,7 @@ from environment.contract import CONTRACT
 from environment.cross_checks import misspells
 from environment.reading import FILE_SUFFIX, load_or_exit, read_environment
 from environment.report import table
-from environment.services import database_settings
+from environment.services import database_settings, mailer_settings
 from tests.environment.sound import CANARY, ROOT, SOUND, environment, python, without
 
 # Every character that a URL must quote, and some more.
@@ -204,6 +204,7 @@ def test_no_environment_raises_or_prints_a_secret(changes: dict[str, str]) -> No
     assert CANARY not in printed
     if reading.environment is not None:
         database_settings(reading.environment)
+        mailer_settings(reading.environment)
         assert not reading.problems
     else:
         assert reading.problems

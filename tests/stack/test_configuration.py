@@ -35,3 +35,12 @@ def test_missing_secrets_file_is_reported_by_the_contract(clone: Clone) -> None:
         assert "Not set." in row
         assert "env/secrets.env, or the task definition" in row
         assert "Traceback" not in printed
+
+
+def test_ecs_target_behind_tls_needs_proxy_count(images: Stack) -> None:
+    container = images.start(env={"TLS_IN_FRONT": "true"})
+    try:
+        assert engine.run("docker", "wait", container.id).stdout.strip() == "78"
+        assert "TRUSTED_PROXY_COUNT  Not set, while TLS_IN_FRONT is on" in container.logs()
+    finally:
+        container.remove()
