@@ -182,9 +182,9 @@ class Environment:
 
     # -- limits -----------------------------------------------------------------------------------
 
-    # A process runs six threads for each connection (backends.database.threads). With the largest
-    # pool these are 240, and one worker still fits into the pids_limit of compose.ecs-local.yml. For
-    # more, add workers or replicas: Python runs one thread of a process at a time.
+    # A process runs six threads for each connection (backends.database.threads). The largest pool
+    # means 240, and one worker still fits into the pids_limit of compose.ecs-local.yml. For more,
+    # add workers or replicas: Python runs one thread of a process at a time.
     DATABASE_POOL_SIZE: int = variable(
         "Largest number of PostgreSQL connections of one web process.",
         default=8,
