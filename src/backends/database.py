@@ -1,7 +1,7 @@
 """PostgreSQL connections whose every wait is bounded, with or without a connection pooler.
 
-The time limits of requests stand on the database role, where ``migrate`` sets them: PgBouncer and
-RDS Proxy refuse them as startup options, and a ``SET`` would reach other clients of a pooler.
+The time limits of requests are settings of the database role, which ``migrate`` makes. PgBouncer and
+RDS Proxy refuse them as startup options, and with a pooler a ``SET`` would affect other clients.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 CHECK_TIMEOUT = 1.0
 # Seconds that the client waits for a reply beyond the server's own statement_timeout.
 REPLY_GRACE = 1.0
-# Milliseconds that a request's transaction may be idle. It may hold locks, and a migration waits
-# for those.
+# Milliseconds that a request's transaction may be idle: its locks may keep a migration waiting.
 IDLE_IN_TRANSACTION_TIMEOUT = 10_000
 
 
@@ -98,10 +97,10 @@ def pool_options(env: Environment) -> dict[str, Any]:
         "timeout": env.DATABASE_POOL_TIMEOUT,
         # A request beyond these fails at once, instead of holding a thread.
         "max_waiting": 4 * env.DATABASE_POOL_SIZE,
-        # The pauses between the pool's connection attempts double, so it gives up after a second
-        # and starts again. It must start again by itself: requests that timed out still count
-        # towards max_waiting, so a full queue would reject every new request, and no request would
-        # start an attempt.
+        # The pool's pauses between connection attempts double, so it stops after a second and
+        # starts again. It must start again by itself: requests that timed out still count towards
+        # max_waiting, so a full queue would reject every new request, and none would start an
+        # attempt.
         "reconnect_timeout": 1.0,
         "reconnect_failed": ConnectionPool.check,
         "connection_class": type("Connection", (TimeoutConnection,), {"reply_timeout": timeout}),
@@ -148,8 +147,8 @@ def _settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
 def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
     """Lift the role's time limits for a new connection, and let it have server-side cursors.
 
-    Through a pooler it changes nothing: the pooler would hand the changed connection to requests.
-    A pooler shows in the process number, which it makes up for the client.
+    Behind a pooler it changes nothing, because the pooler would give the changed connection to
+    requests. A pooler is recognised by the backend's process number: its clients get another one.
     """
     server: Any = connection.connection
     direct = server.execute(
@@ -162,9 +161,10 @@ def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
 
 
 def set_role_limits(database: DatabaseWrapper, env: Environment) -> None:
-    """Set the time limits of requests on the role that is connected, if they are not set yet.
+    """Set the time limits of requests on the connection's role, unless they are set already.
 
-    New connections have them, whatever stands between. A role may change its own settings.
+    They apply to new connections, also to those that a pooler opens. PostgreSQL lets a role change
+    its own settings.
     """
     limits = {
         "statement_timeout": f"{env.DATABASE_STATEMENT_TIMEOUT}ms",
@@ -173,17 +173,17 @@ def set_role_limits(database: DatabaseWrapper, env: Environment) -> None:
     with database.cursor() as cursor:
         cursor.execute(
             "SELECT unnest(setconfig) FROM pg_db_role_setting "
-            "WHERE setrole = current_user::regrole AND setdatabase = 0"
+            "WHERE setrole = quote_ident(current_user)::regrole AND setdatabase = 0"
         )
         present = {setting for (setting,) in cursor.fetchall()}
         for name, value in limits.items():
             if f"{name}={value}" not in present:
                 statement = sql.SQL("ALTER ROLE CURRENT_USER SET {} = {}")
-                # A migrate of another database may set the same at the same time.
+                # A migrate of another database may set the same limit at the same time.
                 with contextlib.suppress(InternalError, IntegrityError):
                     cursor.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
     if database.pool:
-        # Connections that are open already lack them.
+        # Open connections keep their former limits.
         database.close()
         database.close_pool()
 
@@ -193,7 +193,7 @@ def statement_timeout(seconds: float, using: str = "default") -> Iterator[None]:
     """Run a block as a transaction whose statements may take ``seconds`` each; 0 for no limit.
 
     For a view with a slow query. ``SET LOCAL statement_timeout`` alone is not enough: the client
-    would still stop waiting a second after DATABASE_STATEMENT_TIMEOUT.
+    would still stop waiting one second after DATABASE_STATEMENT_TIMEOUT.
     """
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
@@ -207,7 +207,7 @@ def statement_timeout(seconds: float, using: str = "default") -> Iterator[None]:
             yield
         finally:
             server.reply_timeout = client_before
-        # For the rest of an outer transaction; an error rolls the change back.
+        # For the rest of an outer transaction. After an error, the rollback does this.
         cursor.execute(set_limit, [before])
 
 
@@ -219,8 +219,8 @@ def connections_needed(env: Environment) -> int:
 def warn_about_server(env: Environment) -> None:
     """Log a warning when PostgreSQL's settings do not fit the environment.
 
-    They are its max_connections and the role's statement_timeout. Nothing is logged when PostgreSQL
-    does not answer, which readiness reports, or when a pooler answers in its place.
+    Checks the role's statement_timeout and, unless a pooler is in between, max_connections. Logs
+    nothing when PostgreSQL does not answer, because readiness reports that.
     """
     try:
         with psycopg.connect(**connection.get_connection_params()) as server:

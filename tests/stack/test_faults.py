@@ -1,6 +1,6 @@
-"""What people get while a backing service is away, and how soon all is well again after it.
+"""What users get while a backing service is away, and how soon the site works again after it.
 
-Each fault is made on the running stack and mended; web is never restarted.
+Each fault is made on the running stack and then repaired. The web container is never restarted.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tests.stack.figures import figure
 # The promises, in seconds.
 ANSWERED_WITHIN = 5.0
 RECOVERED_WITHIN = 5.0
-# Readiness looks again every 5 s, and waits 2 s for an answer.
+# Readiness asks the services every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
 NETWORK = f"{PROJECT}_default"
-# More than the pools of two workers let wait (backends/database.py), so that some find them full.
+# More than may wait for the pools of two workers (backends/database.py), so that some are refused.
 CROWD = 100
 
 
-def started(service: Container) -> None:
+def start(service: Container) -> None:
     """Start a service again and wait until it answers."""
     service.docker("start")
     if "postgres" in service.inspect()["Name"]:
@@ -37,58 +37,71 @@ def started(service: Container) -> None:
 
 
 def disconnect(service: Container) -> None:
-    """Cut the service's network."""
+    """Disconnect a service from the network."""
     run("docker", "network", "disconnect", NETWORK, service.id)
 
 
 def connect(service: Container) -> None:
-    """Mend the service's network."""
+    """Connect a service to the network again."""
     name = "postgres" if "postgres" in service.inspect()["Name"] else "redis"
     run("docker", "network", "connect", "--alias", name, NETWORK, service.id)
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """How a service is broken and mended; which answers pages may give meanwhile."""
+    """How a service is broken and repaired."""
 
     service: str
     name: str
-    breaks: Callable[[Container], object]
-    mends: Callable[[Container], object]
+    make: Callable[[Container], object]
+    repair: Callable[[Container], object]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.name}"
 
 
 FAULTS = [
-    Fault(service, name, breaks, mends)
+    Fault(service, name, make, repair)
     for service in ("postgres", "redis")
-    for name, breaks, mends in (
-        ("killed -9", lambda one: one.docker("kill"), started),
-        ("paused", lambda one: one.docker("pause"), lambda one: one.docker("unpause")),
-        ("stopped", lambda one: one.docker("stop", "--time", "5"), started),
+    for name, make, repair in (
+        ("killed -9", lambda container: container.docker("kill"), start),
+        (
+            "paused",
+            lambda container: container.docker("pause"),
+            lambda container: container.docker("unpause"),
+        ),
+        ("stopped", lambda container: container.docker("stop", "--time", "5"), start),
         ("cut off", disconnect, connect),
     )
 ]
+REDIS_FAULTS = [fault for fault in FAULTS if fault.service == "redis"]
+
+
+def sign_in(web: Container) -> Browser:
+    """Return a client signed in to the admin."""
+    browser = web.browser()
+    password = web.stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
+    assert browser.login("admin@example.com", password).status == 302
+    return browser
 
 
 @pytest.fixture(scope="module")
 def signed_in(stack: Stack) -> Browser:
     """A client signed in to the admin of the shared web container."""
     stack.ensure_superuser()
-    browser = stack.container("web").browser()
-    answer = browser.login("admin@example.com", stack.canaries["DJANGO_SUPERUSER_PASSWORD"])
-    assert answer.status == 302
-    return browser
+    return sign_in(stack.container("web"))
 
 
-def at_once(web: Container, like: Browser, number: int) -> list[Answer]:
-    """Ask for a signed-in page over that many connections at once."""
+def get_at_once(web: Container, like: Browser, number: int) -> list[Answer]:
+    """Request a signed-in page over that many connections at once, and check liveness meanwhile."""
     found: list[Answer] = []
 
-    def ask() -> None:
+    def get() -> None:
         browser = web.browser()
         browser.cookies = dict(like.cookies)
         found.append(browser.get("/admin/", timeout=20))
 
-    threads = [threading.Thread(target=ask) for _ in range(number)]
+    threads = [threading.Thread(target=get) for _ in range(number)]
     for thread in threads:
         thread.start()
     alive = [web.browser().get("/livez") for _ in range(5)]
@@ -99,36 +112,46 @@ def at_once(web: Container, like: Browser, number: int) -> list[Answer]:
     return found
 
 
-def readiness_notices(web: Container, service: str) -> Answer | None:
-    """Return the answer of /readyz if it says that the service is away."""
+def check_health(web: Container) -> None:
+    """Run the container's own health check: ECS replaces a container that fails it repeatedly."""
+    about = web.inspect()
+    _, *command = about["Config"]["Healthcheck"]["Test"]
+    web.exec(*command)
+    assert about["State"]["Health"]["Status"] == "healthy"
+    assert web.restarts() == 0
+
+
+def readiness_without(web: Container, service: str) -> Answer | None:
+    """Return the answer of /readyz if it reports that the service is away."""
     ready = web.browser().get("/readyz")
     state = (ready.status, ready.json()["postgres"], ready.json()["redis"])
     away = (503, "down", "up") if service == "postgres" else (200, "up", "degraded")
     return ready if state == away else None
 
 
-def is_well(signed_in: Browser) -> bool:
-    """Return whether requests succeed and readiness says so, often enough to meet both workers."""
+def has_recovered(signed_in: Browser) -> bool:
+    """Return whether pages and readiness answer, often enough to reach both workers."""
     paths = ("/admin/", "/readyz") * 8
     return all(signed_in.get(path).status == 200 for path in paths)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.service} {fault.name}")
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -> None:
     service = stack.container(fault.service)
-    row = f"{fault.service}-{fault.name.replace(' ', '-')}"
+    row = str(fault).replace(" ", "-")
     signed_in.get("/admin/auth/group/add/")
     assert signed_in.post("/admin/auth/group/add/", {"name": row}).status == 302
 
-    fault.breaks(service)
+    fault.make(service)
     try:
-        pages = at_once(web, signed_in, 20)
-        ready, _ = wait_for(lambda: readiness_notices(web, fault.service), NOTICED_WITHIN)
+        pages = get_at_once(web, signed_in, 20)
+        ready, _ = wait_for(lambda: readiness_without(web, fault.service), NOTICED_WITHIN)
         as_json = signed_in.get("/admin/", timeout=20, Accept="application/json")
+        check_health(web)
     finally:
-        fault.mends(service)
-    mended = time.monotonic()
-    # Redis is a cache: people do not notice.
+        fault.repair(service)
+    repaired = time.monotonic()
+    # Redis is a cache: users do not notice.
     assert {page.status for page in pages} == {503 if fault.service == "postgres" else 200}
     assert max(page.seconds for page in pages) < ANSWERED_WITHIN
     assert ready
@@ -138,36 +161,60 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
         assert as_json.json() == {"error": "The service is temporarily unavailable"}
         assert "canary" not in pages[0].body + as_json.body
 
-    wait_for(lambda: is_well(signed_in), 30)
-    seconds = time.monotonic() - mended
-    worst = max(page.seconds for page in pages)
+    wait_for(lambda: has_recovered(signed_in), 30)
+    seconds = time.monotonic() - repaired
+    slowest = max(page.seconds for page in pages)
     statuses = ", ".join(map(str, sorted({page.status for page in pages})))
     figure(
-        f"{fault.service} {fault.name}",
-        f"{len(pages)} pages: {statuses}, slowest {worst:.1f} s; /livez 200",
-        f"well again after {seconds:.1f} s",
+        str(fault),
+        f"{len(pages)} pages: {statuses}, slowest {slowest:.1f} s; /livez 200",
+        f"recovered after {seconds:.1f} s",
     )
     assert seconds < RECOVERED_WITHIN
     wait_for(lambda: web.browser().get("/readyz").json()["redis"] == "up", 10)
     assert row in signed_in.get("/admin/auth/group/").body
-    assert web.restarts() == 0
 
 
-def test_a_crowd_in_an_outage_shuts_nobody_out(
+@pytest.mark.parametrize("fault", REDIS_FAULTS, ids=str)
+def test_sign_out_holds_after_redis_fault(
+    fault: Fault, stack: Stack, web: Container, signed_in: Browser
+) -> None:
+    service = stack.container(fault.service)
+    browser = sign_in(web)
+    old = web.browser()
+    old.cookies = dict(browser.cookies)
+    assert has_recovered(old)
+    fault.make(service)
+    try:
+        assert browser.post("/accounts/logout/", {}).status == 302
+    finally:
+        fault.repair(service)
+    # Often enough to reach both workers, until they use Redis again.
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        answer = web.browser(Cookie=f"sessionid={old.cookies['sessionid']}").get("/admin/")
+        assert answer.status == 302
+    assert web.browser().get("/readyz").json()["redis"] == "up"
+    figure(str(fault), "sign-out meanwhile", "the old cookie stays refused")
+    # Signing out without Redis ends all sessions of the user.
+    signed_in.cookies = sign_in(web).cookies
+
+
+def test_crowd_during_outage_delays_nobody_after_it(
     stack: Stack, web: Container, signed_in: Browser
 ) -> None:
     postgres = stack.container("postgres")
     postgres.docker("kill")
     try:
-        pages = at_once(web, signed_in, CROWD)
+        pages = get_at_once(web, signed_in, CROWD)
     finally:
-        started(postgres)
+        start(postgres)
     assert {page.status for page in pages} == {503}
-    _, seconds = wait_for(lambda: is_well(signed_in), RECOVERED_WITHIN)
+    _, seconds = wait_for(lambda: has_recovered(signed_in), RECOVERED_WITHIN)
     figure(
         "postgres killed -9",
         f"{CROWD} pages: 503; /livez 200",
-        f"well again after {seconds:.1f} s",
+        f"recovered after {seconds:.1f} s",
     )
 
 
@@ -179,17 +226,18 @@ UPLOAD = (
 
 
 def upload(web: Container) -> Answer:
-    """Post a file that is too large for memory; without a token, so that 403 is the good answer."""
+    """Post a file that is too large for memory. Without a CSRF token, 403 means it was accepted."""
     browser = web.browser(Content_Type="multipart/form-data; boundary=x")
     return browser.send("POST", "/admin/login/", UPLOAD)
 
 
-def test_full_tmp(web: Container, signed_in: Browser) -> None:
+def test_full_tmp_fails_uploads_only(web: Container, signed_in: Browser) -> None:
     assert upload(web).status == 403
     web.exec("sh", "-c", "head -c 1000000000 /dev/zero >/tmp/full", check=False)
     try:
         full = upload(web)
-        pages = at_once(web, signed_in, 10)
+        pages = get_at_once(web, signed_in, 10)
+        check_health(web)
     finally:
         web.exec("rm", "/tmp/full")  # noqa: S108
     assert full.status == 503
@@ -198,6 +246,5 @@ def test_full_tmp(web: Container, signed_in: Browser) -> None:
     figure(
         "/tmp full",  # noqa: S108
         "10 pages: 200; an upload: 503; /livez 200",
-        f"well again after {seconds:.1f} s",
+        f"recovered after {seconds:.1f} s",
     )
-    assert web.restarts() == 0

@@ -31,7 +31,10 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
     hold = f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)"
     psql = ("docker", "exec", "--env", NO_LIMITS, postgres.id, "psql", url, "--command", hold)
     holder = subprocess.Popen(psql, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    held = "FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    held = (
+        "FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+        "WHERE locktype = 'advisory' AND granted AND datname = 'migrated_at_once'"
+    )
     wait_for(lambda: postgres.exec(*sql, f"SELECT count(*) {held}").strip() == "1", 10)
     containers = [stack.start(service="migrate", env={"DATABASE_URL": url}) for _ in range(AT_ONCE)]
     try:

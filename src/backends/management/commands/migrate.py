@@ -22,11 +22,10 @@ from backends.database import set_role_limits
 ADVISORY_LOCK = int.from_bytes(b"migrate")
 # Seconds between attempts to take the advisory lock.
 ADVISORY_LOCK_INTERVAL = 0.5
-# Seconds that a migration waits for a lock on a table. Every later reader of the table waits behind
-# it, so it is shorter than a request waits (DATABASE_POOL_TIMEOUT, DATABASE_STATEMENT_TIMEOUT).
+# Seconds that a migration waits for a table's lock. Every later reader of the table waits behind
+# it, so this is shorter than DATABASE_POOL_TIMEOUT and DATABASE_STATEMENT_TIMEOUT.
 LOCK_TIMEOUT = 1.0
-# A session that is idle in a transaction for 10 seconds is ended (backends/database.py): ten
-# attempts take longer than that.
+# Ten attempts take longer than a request's transaction may be idle (backends/database.py).
 LOCK_ATTEMPTS = 10
 LOCK_RETRY_PAUSE = 3.0
 
@@ -39,20 +38,20 @@ BLOCKERS = """
 
 
 class SchemaEditor(DatabaseSchemaEditor):
-    """Django's schema editor, whose transactions give up waiting for a lock.
+    """Django's schema editor, with a lock timeout for migrations that are transactions.
 
-    A migration that is no transaction (``atomic = False``) waits as long as it takes: what it did
-    before a timeout would stay, so that it could not be tried again.
+    Other migrations (``atomic = False``) wait without a limit: a timeout would leave them half
+    applied, so they could not be tried again.
     """
 
-    # Process number of the server's end of the connection, once a transaction has begun.
+    # Process number of the PostgreSQL backend, once a migration has begun.
     backend_pid: int | None = None
 
     def __enter__(self) -> Self:
         super().__enter__()
         if self.atomic_migration:
             with self.connection.cursor() as cursor:
-                # For this transaction alone: behind a pooler others get the connection next.
+                # For this transaction only: a pooler gives the connection to others afterwards.
                 cursor.execute(
                     "SELECT pg_backend_pid(), set_config('lock_timeout', %s, true), "
                     "set_config('statement_timeout', '0', true), "
@@ -66,9 +65,9 @@ class SchemaEditor(DatabaseSchemaEditor):
 class Command(MigrateCommand):
     """Apply migrations, one process at a time, without blocking the site.
 
-    A second process waits until the first has ended, finds nothing left to do, and exits 0. The
-    advisory lock that sees to it belongs to a transaction of a connection of its own: it ends with
-    a killed process, and holds behind a transaction pooler too.
+    A second process waits for the first, finds nothing left to do, and exits 0. The advisory lock
+    belongs to a transaction on a separate connection. It is released when the process is killed,
+    and a transaction pooler keeps it.
     """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -94,10 +93,9 @@ class Command(MigrateCommand):
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
 
     def _wait_for_other_migrate(self, lock: psycopg.Connection[Any]) -> None:
-        """Return with the advisory lock held by the connection's transaction.
+        """Take the advisory lock in a transaction of the given connection.
 
-        It is asked for again and again: a waiting statement would block the other's CREATE INDEX
-        CONCURRENTLY.
+        It polls, because a statement that waits would block the other's CREATE INDEX CONCURRENTLY.
         """
         question = (
             "SELECT set_config('idle_in_transaction_session_timeout', '0', true), "
@@ -119,7 +117,7 @@ class Command(MigrateCommand):
         *args: Any,
         **options: Any,
     ) -> str | None:
-        """Run Django's migrate, again and again while a table is locked."""
+        """Run Django's migrate, and retry while a table is locked."""
         database.SchemaEditorClass = SchemaEditor
         try:
             for attempt in range(1, LOCK_ATTEMPTS + 1):
@@ -143,7 +141,7 @@ class Command(MigrateCommand):
 
 
 class BlockerWatch(threading.Thread):
-    """Notes which sessions block the schema editor, asking over a connection that is idle."""
+    """Records which sessions block the schema editor, by queries on the given connection."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         super().__init__(daemon=True)
@@ -167,7 +165,7 @@ class BlockerWatch(threading.Thread):
     def _watch(self) -> None:
         while not self._stop_event.wait(LOCK_TIMEOUT / 4):
             if SchemaEditor.backend_pid:
-                # Within a transaction PostgreSQL would repeat its first answer.
+                # Otherwise PostgreSQL repeats its first answer until the transaction ends.
                 self._connection.execute("SELECT pg_stat_clear_snapshot()")
                 found = self._connection.execute(BLOCKERS, [SchemaEditor.backend_pid]).fetchall()
                 if found:
