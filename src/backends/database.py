@@ -1,7 +1,7 @@
 """PostgreSQL connections whose every wait is bounded, with or without a connection pooler.
 
-The time limits of requests are settings of the database role, which ``migrate`` makes. PgBouncer and
-RDS Proxy refuse them as startup options, and with a pooler a ``SET`` would affect other clients.
+The time limits of requests are settings of the database role, which ``migrate`` makes. PgBouncer
+and RDS Proxy refuse them as startup options. With a pooler, a ``SET`` would affect other clients.
 """
 
 from __future__ import annotations
