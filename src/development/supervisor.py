@@ -77,9 +77,14 @@ def supervise(main: Callable[[], None]) -> NoReturn:
         waits_for_change.add(os.EX_CONFIG)
 
 
+def sources_changed() -> bool:
+    """Return whether the sources changed after this process was started."""
+    return bool(_loaded) and modification_times() != _loaded
+
+
 def reload_if_changed() -> None:
     """Exit the serving process for a reload if its sources changed after it was started."""
-    if _loaded and modification_times() != _loaded:
+    if sources_changed():
         os._exit(RELOAD)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,31 +25,37 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WorkerProcess:
-    """A `manage.py worker`; ``lines`` reads its log."""
+    """A `manage.py worker` of the code in ``src``, and its log."""
 
-    def __init__(self, log: Path, *options: str) -> None:
+    def __init__(self, log: Path, *options: str, src: Path = ROOT / "src") -> None:
         self.log = log
         database = connection.settings_dict
         url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format_map(database)
         self.process = forked.start(
             *("manage.py", "worker", *options),
             env=os.environ
-            | {"DATABASE_URL": url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "LOG_FORMAT": "json"},
-            cwd=ROOT / "src",
+            | {"DATABASE_URL": url, "PYTHONPATH": f"{src}:{ROOT}", "LOG_FORMAT": "json"},
+            cwd=src,
             stdout=log,
             stderr=log.with_suffix(".err"),
         )
-        wait_for(lambda: self.events("worker_started") or not self.process.is_alive(), 30)
+
+    def wait_until_started(self, times: int = 1) -> WorkerProcess:
+        """Wait until the log says that the worker started, for the first time or again."""
+        wait_for(lambda: len(self.events("worker_started")) >= times, 30)
+        return self
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log's records with this message."""
-        records = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [record for record in records if record["message"] == name]
+        return [record for record in self.records() if record["message"] == name]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the log's records."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def kill(self) -> None:
         """End the process without any chance to clean up, as the kernel does without memory."""
-        self.process.kill()
-        self.process.join(10)
+        forked.kill(self.process)
 
     def stop(self) -> int | None:
         """Send SIGTERM; return the exit status."""
@@ -65,9 +72,10 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
     """Start a worker process with options; it is stopped after the test."""
     started: list[WorkerProcess] = []
 
-    def start(*options: str) -> WorkerProcess:
-        started.append(WorkerProcess(tmp_path / f"worker-{len(started)}.log", *options))
-        return started[-1]
+    def start(*options: str, src: Path = ROOT / "src", wait: bool = True) -> WorkerProcess:
+        log = tmp_path / f"worker-{len(started)}.log"
+        started.append(WorkerProcess(log, *options, src=src))
+        return started[-1].wait_until_started() if wait else started[-1]
 
     yield start
     for worker in started:
@@ -205,9 +213,44 @@ def test_task_is_logged_in_one_line_with_the_request_that_enqueued_it(
     wait_for(lambda: worker.events("task_succeeded"), 5)
     worker.stop()
 
-    records = [json.loads(line) for line in worker.log.read_text().splitlines()]
-    (record,) = [record for record in records if record.get("task_id") == task.id]
+    (record,) = [record for record in worker.records() if record.get("task_id") == task.id]
     assert record["task_path"] == "tests.background.examples.note"
     assert (record["attempt"], record["request_id"]) == (1, "Root=1-abc")
     assert record["duration_ms"] >= 0
     assert not worker.log.with_suffix(".err").read_text()
+
+
+@pytest.mark.waits
+def test_worker_waits_until_the_database_is_migrated(start_worker: StartWorker) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE background_uniquekey RENAME TO not_yet_migrated")
+    try:
+        worker = start_worker(wait=False)
+        wait_for(lambda: worker.events("Waiting for PostgreSQL and migrate."), 30)
+        time.sleep(1)
+        assert len(worker.records()) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE not_yet_migrated RENAME TO background_uniquekey")
+    worker.wait_until_started()
+
+
+@pytest.mark.waits
+def test_dev_worker_starts_again_when_the_code_changes(
+    start_worker: StartWorker, notes: Path, tmp_path: Path
+) -> None:
+    src = tmp_path / "src"
+    shutil.copytree(ROOT / "src", src, ignore=shutil.ignore_patterns("__pycache__"))
+    worker = start_worker("--reload", src=src)
+    examples.note_slowly.enqueue(str(notes), seconds=2)
+    wait_for_lines(notes, 1)
+
+    (src / "home/views.py").touch()
+
+    worker.wait_until_started(times=2)
+    assert notes.read_text().split() == ["start", "end"], "the task in hand did not finish"
+    valid = (src / "home/urls.py").read_text()
+    (src / "home/urls.py").write_text("def broken(:\n")
+    wait_for(lambda: "Waiting for a change" in worker.log.with_suffix(".err").read_text(), 30)
+    (src / "home/urls.py").write_text(valid)
+    worker.wait_until_started(times=3)

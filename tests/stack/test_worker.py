@@ -184,6 +184,8 @@ def test_worker_survives_ten_seconds_without_postgresql(
     assert {line.task for line in ends} == set(names)
     assert worker.restarts() == 0
     assert worker.inspect()["State"]["Running"]
+    # One line for an outage, and not one for each poll.
+    assert worker.logs().count("worker_poll_failed") == (1 if fault == "stop" else 0)
 
 
 def test_mail_waits_for_a_mail_server_that_is_away(queue: Queue, stack: Stack) -> None:

@@ -1,6 +1,8 @@
 """The worker process: one more process type of the same image (twelve-factor VIII)."""
 
 import logging
+import signal
+import sys
 import time
 from typing import Any
 
@@ -29,6 +31,8 @@ class Command(OxWorkerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker; each of its threads keeps one connection, without a pool."""
         connection.settings_dict["CONN_MAX_AGE"] = None
+        # Until django-ox installs handlers that let the tasks in hand finish.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         self.wait_for_migrate()
         super().handle(*args, **options)
 

@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from watchfiles import PythonFilter, watch
 
 from background.management.commands.worker import Command as WorkerCommand
-from development.supervisor import reload_if_changed
+from development.supervisor import reload_if_changed, sources_changed
 
 
 class Command(WorkerCommand):
@@ -31,6 +31,9 @@ class Command(WorkerCommand):
 
     def stop_on_change(self) -> None:
         """Stop as at SIGTERM when a file changes: the tasks in hand finish first."""
-        # Once: a second signal would end the worker at once.
-        next(watch(settings.SRC, watch_filter=PythonFilter()))
-        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in watch(settings.SRC, watch_filter=PythonFilter(), yield_on_timeout=True):
+            # Checked every five seconds too: a file may be saved while the code is loaded.
+            if sources_changed():
+                # Once: a second signal would end the worker at once.
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
