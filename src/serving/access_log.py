@@ -24,8 +24,8 @@ logger = logging.getLogger("access")
 # Ids that proxies make: AWS's trace header, a UUID, a W3C trace id. The length is bounded, and
 # white space is excluded so that an id cannot add lines or fields to the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:;=+/@-]{1,128}")
-# The load balancer writes X-Amzn-Trace-Id itself. It passes X-Request-ID on as the client sent it,
-# so that header counts only where no balancer wrote the other one.
+# A load balancer writes X-Amzn-Trace-Id itself; to a Root that the client sent, it adds a Self of
+# its own. It passes X-Request-ID on unchanged, so that header counts only without the other one.
 _REQUEST_ID_HEADERS = (b"x-amzn-trace-id", b"x-request-id")
 # nginx's status for a client that disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499

@@ -63,7 +63,7 @@ class Wire:
         self.address = (str(address.hostname), int(address.port or 0))
 
     def send(self, request: bytes, whole: bool) -> bytes:
-        """Send bytes and return the response; empty if the server closes or does not response."""
+        """Send bytes and return the response; empty if the server closes or does not respond."""
         response = b""
         # The server may close the connection before it has read everything.
         closed = contextlib.suppress(ConnectionError, TimeoutError)
