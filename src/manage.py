@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line, with this project's settings."""
+"""Django's command line with the settings of this project."""
 
 import os
 import sys
@@ -9,7 +9,6 @@ from django.core.management import execute_from_command_line
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
     if sys.argv[1:2] not in (["runserver"], ["env"]):
         from backends.database import use_for_command
 
@@ -18,7 +17,7 @@ def main() -> None:
 
 
 def reloads() -> bool:
-    """Return whether the command starts again when the code changes."""
+    """Return whether the command restarts when the code changes."""
     command = sys.argv[1:2]
     return (command == ["runserver"] and "--noreload" not in sys.argv) or (
         command == ["worker"] and "--reload" in sys.argv
@@ -28,7 +27,7 @@ def reloads() -> bool:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["env"]:
-        # It reports on an environment that may be too broken for the settings.
+        # The command must also work in an environment that the settings refuse.
         settings.configure(INSTALLED_APPS=["environment"])
     if reloads():
         from development.supervisor import supervise
