@@ -1,4 +1,4 @@
-"""Connections to the real PostgreSQL: their time limits, their pool, and commands."""
+"""Database connections: time limits, the pool, and management commands."""
 
 from __future__ import annotations
 

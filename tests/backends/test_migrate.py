@@ -1,4 +1,4 @@
-"""Migrations against the real PostgreSQL, while others use it."""
+"""The migrate command, while others use the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Migrate(threading.Thread):
-    """The command, in a thread."""
+    """Runs the command in a thread."""
 
     def __init__(self, *arguments: str) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Migrate(threading.Thread):
     def run(self) -> None:
         try:
             call_command("migrate", *self._arguments, stdout=self.output)
-        except Exception as error:  # noqa: BLE001, RUF100 - for the test to judge
+        except Exception as error:  # noqa: BLE001, RUF100 - the test checks it
             self.error = error
         finally:
             connections.close_all()
@@ -42,7 +42,7 @@ class Migrate(threading.Thread):
 
 @pytest.fixture
 def altering(settings: Settings) -> Iterator[None]:
-    """An app whose migrations alter the table of users, not migrated yet."""
+    """An app whose migrations alter the table of users. None is applied yet."""
     with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, "tests.backends.altering"]):
         yield
         call_command("migrate", "altering", "zero", verbosity=0)
@@ -50,7 +50,7 @@ def altering(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 def session() -> Iterator[psycopg.Connection]:
-    """A session of another program."""
+    """A database session of another program."""
     parameters = connection.get_connection_params() | {"application_name": "reporting"}
     with psycopg.connect(**parameters) as made:
         yield made

@@ -28,54 +28,53 @@ PAGE = "/accounts/password_change/"
 
 
 @contextlib.contextmanager
-def process(generation: CacheGeneration | None = None, **changes: Any) -> Iterator[None]:
-    """Act as another process, by default a new one, with these settings changed."""
-    ours = SessionStore.generation
-    SessionStore.generation = generation or CacheGeneration()
+def process(generation: CacheGeneration, **changes: Any) -> Iterator[None]:
+    """Act as a process that knows this cache generation, with some settings changed."""
+    own = SessionStore.generation
+    SessionStore.generation = generation
     try:
         with override_settings(**changes):
             yield
     finally:
-        SessionStore.generation = ours
+        SessionStore.generation = own
 
 
 @pytest.fixture(autouse=True)
-def new_process() -> Iterator[None]:
-    """Keep what earlier tests' processes knew out of each test."""
-    with process():
+def fresh_process() -> Iterator[None]:
+    """Start each test as a process that has not used the cache yet."""
+    with process(CacheGeneration()):
         yield
 
 
-@pytest.fixture
-def cut_off(redis: Proxy, settings: Settings) -> CutOff:
-    """A process that can be cut off from Redis, beside one that reaches Redis all the time."""
-    behind_proxy = settings.CACHES["default"]
-    direct = {"default": behind_proxy | {"LOCATION": settings.ENV.REDIS_URL}}
-    unaware = CacheGeneration()
-    with process(unaware, CACHES=direct):
-        unaware.renew()
-    return CutOff(redis, unaware, direct)
-
-
 @dataclasses.dataclass
-class CutOff:
-    """The process of a test, which reaches Redis through ``redis``, and another one."""
+class Processes:
+    """The process of the test, whose connection to Redis can be paused, and others."""
 
     redis: Proxy
     unaware: CacheGeneration
     direct: dict[str, Any]
 
-    def elsewhere(self) -> contextlib.AbstractContextManager[None]:
-        """Act as a process that has known Redis from before, and never sees it away."""
+    def other(self) -> contextlib.AbstractContextManager[None]:
+        """Act as a process that used Redis before the outage and does not notice the outage."""
         return process(self.unaware, CACHES=self.direct)
 
-    def replaced(self) -> contextlib.AbstractContextManager[None]:
-        """Act as a process that has just started, and reaches Redis."""
-        return process(CACHES=self.direct)
+    def new(self) -> contextlib.AbstractContextManager[None]:
+        """Act as a process that has just started, and whose connection to Redis works."""
+        return process(CacheGeneration(), CACHES=self.direct)
+
+
+@pytest.fixture
+def processes(redis: Proxy, settings: Settings) -> Processes:
+    """Several processes that share one Redis."""
+    direct = {"default": settings.CACHES["default"] | {"LOCATION": settings.ENV.REDIS_URL}}
+    unaware = CacheGeneration()
+    with process(unaware, CACHES=direct):
+        unaware.renew()
+    return Processes(redis, unaware, direct)
 
 
 def stored(**values: object) -> str:
-    """Save a new session, and have it cached; return its key."""
+    """Save a new session, cache it, and return its key."""
     session = SessionStore()
     session.update(values)
     session.save()
@@ -85,7 +84,7 @@ def stored(**values: object) -> str:
 
 
 def read(session: SessionStore) -> object:
-    """Return what a request would find in the session."""
+    """Return the value that a request finds in the session."""
     return SessionStore(session.session_key).get("v")
 
 
@@ -97,22 +96,22 @@ def signed_in(user: User) -> Client:
 
 
 def copy_of(client: Client) -> Client:
-    """A client with the same cookies, as a thief of them has."""
+    """Return a client with the same cookies."""
     other = Client()
     other.cookies.load(client.cookies.output(header="", sep=";"))
     return other
 
 
 def test_sign_out_during_redis_outage_holds_in_every_process(
-    cut_off: CutOff, superuser: User
+    processes: Processes, superuser: User
 ) -> None:
     client = signed_in(superuser)
     old = copy_of(client)
-    cut_off.redis.pause()
+    processes.redis.pause()
     client.post("/accounts/logout/")
-    with cut_off.elsewhere():
+    with processes.other():
         assert old.get(PAGE).status_code == 302
-    cut_off.redis.resume()
+    processes.redis.resume()
     assert old.get(PAGE).status_code == 302
     assert not Session.objects.exists()
 
@@ -127,17 +126,17 @@ def test_sign_out_ends_one_session_when_redis_answers(redis: Proxy, superuser: U
 
 @pytest.mark.parametrize("change", ["password", "active"])
 def test_change_of_user_during_redis_outage_ends_sessions(
-    cut_off: CutOff, superuser: User, change: str
+    processes: Processes, superuser: User, change: str
 ) -> None:
     client = signed_in(superuser)
-    cut_off.redis.pause()
+    processes.redis.pause()
     if change == "password":
         superuser.set_password("another horse")
     else:
         superuser.is_active = False
     superuser.save()
     old = copy_of(client)
-    with cut_off.elsewhere():
+    with processes.other():
         assert old.get(PAGE).status_code == 302
     assert client.get(PAGE).status_code == 302
 
@@ -165,42 +164,42 @@ def test_sign_out_during_redis_outage_and_key_rotation_holds(
     assert superuser.session_epoch == 1
 
 
-def test_session_saved_during_redis_outage_is_read_back_after_it(cut_off: CutOff) -> None:
+def test_session_saved_during_redis_outage_is_read_back_after_it(processes: Processes) -> None:
     session = SessionStore(stored(v=1))
     session["v"] = 2
-    cut_off.redis.pause()
+    processes.redis.pause()
     session.save()
     assert read(session) == 2
-    cut_off.redis.resume()
+    processes.redis.resume()
     assert read(session) == 2
-    # Without a further request here, a process that knows of no outage learns of it.
-    with cut_off.elsewhere():
+    # The other process learns of the outage without another request to this one.
+    with processes.other():
         wait_for(lambda: read(session) == 2, 3)
 
 
 def test_process_that_replaces_a_killed_one_reads_its_last_save(
-    cut_off: CutOff, monkeypatch: pytest.MonkeyPatch
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A killed process has no thread that starts a new generation.
+    # A killed process has no thread left that starts a new generation.
     monkeypatch.setattr(CacheGeneration, "write_missed", lambda _generation: None)
     session = SessionStore(stored(v=1))
     session["v"] = 2
-    cut_off.redis.pause()
+    processes.redis.pause()
     session.save()
-    with cut_off.replaced():
+    with processes.new():
         assert read(session) == 2
 
 
-def test_command_that_redis_executes_late_is_ignored(cut_off: CutOff) -> None:
+def test_command_that_redis_executes_late_is_ignored(processes: Processes) -> None:
     session = SessionStore(stored(v=1))
     session["v"] = 2
-    cut_off.redis.pause()
-    # Sent, and given up after REDIS_TIMEOUT; the next is not even sent.
+    processes.redis.pause()
+    # This command is sent and times out. The next is not sent at all.
     session.save()
     session["v"] = 3
     session.save()
-    cut_off.redis.resume()
-    with cut_off.elsewhere():
+    processes.redis.resume()
+    with processes.other():
         wait_for(lambda: read(session) == 3, 3)
     assert read(session) == 3
 

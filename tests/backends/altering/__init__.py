@@ -1,1 +1,1 @@
-"""An app whose migrations alter the table of users, for test_migrate.py."""
+"""An app whose migrations alter the table of users (test_migrate.py)."""
