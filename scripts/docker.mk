@@ -10,8 +10,8 @@ export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $
 # Let Buildx read CA_BUNDLE outside the project without asking.
 export BUILDX_BAKE_ENTITLEMENTS_FS := 0
 
-# Run a command in a new container of the running target.
-ONE_OFF = $(RUNNING) services && $(RUNNING) run --rm --no-deps web
+# Run a command in a new container of the running target, on a migrated database.
+ONE_OFF = $(RUNNING) migrated && $(RUNNING) run --rm --no-deps web
 # Run a dev tool on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 DATABASE = sh scripts/database-in-container
@@ -73,7 +73,8 @@ logs:
 	@$(RUNNING) logs --follow --tail 200 $(ARGS)
 
 migrate:
-	@$(RUNNING) run --rm migrate
+	@$(RUNNING) migrated
+	@$(RUNNING) run --rm --no-deps migrate
 
 makemigrations:
 	@$(DEV) services
@@ -86,7 +87,7 @@ shell:
 	@$(ONE_OFF) python manage.py shell
 
 dbshell:
-	@$(RUNNING) services
+	@$(RUNNING) migrated
 	@$(RUNNING) exec --env PGOPTIONS="-c statement_timeout=0 -c idle_in_transaction_session_timeout=0" postgres \
 	  sh -c 'exec psql "$$DATABASE_URL"'
 
@@ -101,7 +102,7 @@ fixtures:
 	@$(ONE_OFF) python manage.py loaddata demonstration
 
 db-snapshot:
-	@$(RUNNING) services
+	@$(RUNNING) migrated
 	@$(DATABASE) snapshot $(NAME)
 
 # The cache and the sessions in it belong to the replaced data.
@@ -119,7 +120,7 @@ db-drop-snapshot:
 	@$(DATABASE) drop $(NAME)
 
 db-dump:
-	@$(RUNNING) services
+	@$(RUNNING) migrated
 	@sh scripts/dump-file write "$(FILE)" $(DATABASE) dump
 
 db-load:
@@ -131,12 +132,12 @@ db-upgrade:
 	@bash scripts/upgrade-database
 
 seed:
-	@$(DEV) services
+	@$(DEV) migrated
 	@$(DEV) run --rm --no-deps web python manage.py seed $(if $(USERS),--users $(USERS))
 
 # --noreload, because a restart would lose the debugger. `make up` restores the usual web.
 debug: env/secrets.env
-	@$(DEV) services
+	@$(DEV) migrated
 	@$(DEV) stop web
 	@echo "Attach to localhost:$(DEBUG_PORT); the site is on http://localhost:$(WEB_PORT)/. Stop with Ctrl-C, then run make up."
 	@$(DEV) run --rm --no-deps --publish 127.0.0.1:$(WEB_PORT):8000 --publish 127.0.0.1:$(DEBUG_PORT):5678 web \
@@ -163,6 +164,7 @@ doctor:
 
 # In a new container, so that it works when web failed to start.
 env:
+	@$(RUNNING) build --quiet web >/dev/null
 	@$(RUNNING) run --rm --no-deps web python manage.py env $(ARGS)
 
 parity: env/secrets.env
