@@ -65,7 +65,7 @@ def all_settings() -> dict[str, str]:
     safe = SafeExceptionReporterFilter().get_safe_settings()
     # The section "environment" compares these.
     del safe["ENV"]
-    found = {}
+    found: dict[str, str] = {}
     for name, value in safe.items():
         found |= {key: mask(text) for key, text in flat(name, value)}
     for name in ("INSTALLED_APPS", "MIDDLEWARE"):
@@ -85,7 +85,7 @@ def urls(patterns: list[Any], before: str = "") -> Iterator[tuple[str, str]]:
 
 def services() -> dict[str, str]:
     """Return the versions of the backing services, or the error of one that is unreachable."""
-    found = {}
+    found: dict[str, str] = {}
     try:
         with connection.cursor() as cursor:
             cursor.execute("SHOW server_version")
