@@ -7,7 +7,6 @@ import errno
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterable
 from contextlib import suppress
 
 from asgiref.typing import (
@@ -76,7 +75,7 @@ class RequestBodyLimit:
                     self.spooled += size - spooled
                     spooled = size
                     if self.spooled > self.spool_limit:
-                        raise OSError(errno.ENOSPC, "The bodies of other requests fill /tmp")
+                        raise OSError(errno.ENOSPC, "The bodies of other requests use half of /tmp")
             return event
 
         async def watch(event: ASGISendEvent) -> None:
@@ -84,7 +83,7 @@ class RequestBodyLimit:
             started = True
             await send(event)
 
-        async def refuse(status: int, *headers: tuple[bytes, bytes]) -> None:
+        async def refuse(status: int, headers: list[tuple[bytes, bytes]]) -> None:
             """Send an error page, then discard the rest of the body for LINGER_TIMEOUT."""
             start, body = _error_page(status, headers)
             await send(start)
@@ -95,24 +94,28 @@ class RequestBodyLimit:
                         await receive_chunk()
             await send(body | {"body": b""})
 
+        refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
         try:
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if length.isdigit() and int(length) > settings.REQUEST_BODY_MAX_BYTES:
                 raise RequestDataTooBig
             await self.app(scope, receive_within_limits, watch)
         except RequestDataTooBig:
-            await refuse(413)
+            refusal = 413, []
         except OSError as error:
             if started or not is_unavailability(error):
                 raise
-            logger.exception("No space for a request's body")
-            await refuse(503, (b"retry-after", str(RETRY_AFTER).encode()))
+            logger.error("Refused a request body: %s", error)
+            refusal = 503, [(b"retry-after", str(RETRY_AFTER).encode())]
         finally:
             self.spooled -= spooled
+        # Not in the except clauses: there, the error's traceback would keep Django's file open.
+        if refusal:
+            await refuse(*refusal)
 
 
 def _error_page(
-    status: int, headers: Iterable[tuple[bytes, bytes]]
+    status: int, headers: list[tuple[bytes, bytes]]
 ) -> tuple[HTTPResponseStartEvent, HTTPResponseBodyEvent]:
     page = loader.get_template(f"{status}.html").render().encode()
     return {
