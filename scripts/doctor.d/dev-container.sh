@@ -10,7 +10,7 @@ check_dev_container() {
   mkdir -p "$work/watched"
   nonce=$$-$(date +%s)
   echo "$nonce" >"$work/nonce"
-  # Write until the container has seen a change; end with the doctor in any case.
+  # Change a watched file while the container runs. The loop also ends if the doctor is killed.
   while kill -0 $$; do date >"$work/watched/file"; sleep 0.2; done &
   writer=$!
   before=$(date +%s)
@@ -18,7 +18,7 @@ check_dev_container() {
     sh -c "$(cat scripts/doctor.d/in-dev-container.sh)" 2>"$results/dev-container")
   after=$(date +%s)
   kill "$writer"
-  # Otherwise it could write again while the folder is deleted.
+  # Wait for its end, or it could write while the folder is deleted.
   wait "$writer"
   report_dev_container
   rm -rf "$work"

@@ -8,7 +8,7 @@ explain() {
     sleep 0.2
     tries=$((tries + 1))
   done
-  # With FILE, migrate has failed, so that web may well be starting still.
+  # With FILE, migrate failed, and a container that is up is not the cause.
   docker ps --all --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.oneoff=False \
     --format '{{.ID}} {{.Label "com.docker.compose.service"}} {{.Status}}' \
     | grep -v -e '^[^ ]* migrate ' -e ' Up .*(healthy)' -e ' Created' ${1:+-e " Up "} >"$results/failed"

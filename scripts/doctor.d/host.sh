@@ -36,7 +36,7 @@ report_environment() {
   if [ -z "$1" ]; then
     ok "The dev target accepts its environment."
   else
-    # Three lines of heading come before the rows, and each row says where to correct it.
+    # The first three lines are the heading.
     echo "$1" | sed 1,3d | while read -r row; do
       [ -z "$row" ] || bad "Environment: $row" "make env"
     done

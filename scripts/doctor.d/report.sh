@@ -1,4 +1,4 @@
-# Running checks, and reporting what they find. A row is STATUS, CHECK, TEXT and REMEDY, with tabs.
+# Run checks and report their results. A row is STATUS, CHECK, TEXT and REMEDY, separated by tabs.
 
 ok() { printf 'ok\t%s\t%s\t\n' "$check" "$1"; }
 # note TEXT: the check could not run, which is not a problem in itself.

@@ -14,6 +14,7 @@ import random
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -404,15 +405,20 @@ def test_every_check_reports_something(clone: Clone, runtime: str, checks: str) 
     assert list(dict.fromkeys(row["check"] for row in rows)) == checks.split()
 
 
+def _processes_in(folder: Path) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # Any process may end meanwhile.
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == folder:
+                found.append((process / "cmdline").read_text())
+    return found
+
+
 def test_no_process_is_left_behind(clone: Clone) -> None:
     assert clone.doctor("docker").returncode == 0
-    left = []
-    for process in Path("/proc").glob("[0-9]*"):
-        # Another process may end meanwhile.
-        with contextlib.suppress(OSError):
-            if (process / "cwd").readlink() == clone.folder:
-                left.append((process / "cmdline").read_text())
-    assert left == []
+    time.sleep(1)
+    assert _processes_in(clone.folder) == []
 
 
 def test_text_and_json_reports_agree(clone: Clone) -> None:
