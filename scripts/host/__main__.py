@@ -124,9 +124,9 @@ def down() -> None:
     """Stop the stack, and the servers of a test run that was killed. The data stays."""
     with STACK.locked():
         STACK.stop()
-    if not TEST_STACK.is_locked():
-        with TEST_STACK.locked():
-            TEST_STACK.stop()
+    # Running tests hold the lock.
+    with contextlib.suppress(BlockingIOError), TEST_STACK.locked(wait=False):
+        TEST_STACK.stop()
 
 
 def reset() -> None:
@@ -159,9 +159,7 @@ def logs(*names: str) -> None:
     """Follow the logs of the named services, or of all."""
     known = [service.name for service in STACK.services]
     if unknown := sorted(set(names) - set(known)):
-        raise UserError(
-            f"There is no service {', '.join(unknown)}. Choose from {', '.join(known)}."
-        )
+        raise UserError(f"Unknown service {', '.join(unknown)}. Choose from {', '.join(known)}.")
     files = [
         str(service.log.relative_to(ROOT))
         for service in STACK.services

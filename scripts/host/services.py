@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import importlib.util
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from scripts.host.environment import ROOT, SRC, app_environ, minimal_environ
 from scripts.host.errors import UserError
-from scripts.host.ports import HOST
+from scripts.host.ports import HOST, accepts_connections
 from scripts.host.processes import Program
 from scripts.host.unprivileged import find_runner
 
@@ -83,16 +81,9 @@ def valkey(folder: Path, port: int) -> Program:
         cwd=folder,
         port=port,
         label="Valkey",
-        is_ready=lambda: _valkey_is_ready(port),
+        is_ready=lambda: accepts_connections(port),
         stop_timeout=10,
     )
-
-
-def _valkey_is_ready(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1) as client:
-        client.sendall(b"PING\r\n")
-        return client.recv(7) == b"+PONG\r\n"
-    return False
 
 
 def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
@@ -121,16 +112,11 @@ def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
 def worker(target: str, port: int, ports: Mapping[str, int]) -> Program:
     """Run background tasks; ``port`` is web's, and part of the environment that both share."""
     heartbeat = ROOT / ".local/run/worker-heartbeat"
-    reload = ["--reload"] if target == "dev" else []
     created = time.time()
     return Program(
         command=[
-            sys.executable,
-            "manage.py",
-            "worker",
-            *reload,
-            "--heartbeat-file",
-            str(heartbeat),
+            *(sys.executable, "manage.py", "worker", "--heartbeat-file", str(heartbeat)),
+            *(["--reload"] if target == "dev" else []),
         ],
         environ=app_environ(target, port, ports),
         cwd=SRC,

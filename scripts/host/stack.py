@@ -16,7 +16,7 @@ from scripts.host.processes import Program, Service
 
 
 def say(line: str) -> None:
-    """Print progress. Standard output belongs to the verb: `make db-dump` writes a file to it."""
+    """Print progress to stderr, so that the output of `make manage` can be redirected."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -37,25 +37,21 @@ class Stack:
         self.services = (self.postgres, self.redis, self.web, self.worker)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Wait until no other command changes this stack, and keep others waiting."""
+    def locked(self, *, wait: bool = True) -> Iterator[None]:
+        """Keep other commands from changing this stack, after waiting for one that does.
+
+        Raises BlockingIOError instead of waiting if ``wait`` is false.
+        """
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not wait:
+                    raise
                 say("Waiting for another make in this clone.")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-    def is_locked(self) -> bool:
-        """Tell whether another command changes this stack now."""
-        with contextlib.suppress(FileNotFoundError), (self.home / "lock").open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
     def ports(self) -> dict[str, int]:
         """Return the backing services' ports: the current ones if they run, else those wanted."""
