@@ -33,14 +33,10 @@ class Clone:
 
     def make(self, *words: str, status: int = 0, stdin: str = "", **environ: str) -> str:
         """Run make and return its output; fail unless it exits with ``status``."""
-        kept = ("PATH", "HOME", "USER", "SSL_CERT_FILE", "PIP_CERT", "DOCKER_HOST")
         done = subprocess.run(
             ["make", *words],
             cwd=self.folder,
-            env={key: os.environ[key] for key in kept if key in os.environ}
-            | {f"{key.upper()}_PORT": str(port) for key, port in self.port.items()}
-            | {"RUNTIME": "host"}
-            | environ,
+            env=self.environ() | environ,
             input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -51,6 +47,13 @@ class Clone:
         print(f"$ make {' '.join(words)}\n{done.stdout}")
         assert done.returncode == status
         return done.stdout
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that make gets: this clone's ports, and nothing of other clones."""
+        kept = ("PATH", "HOME", "USER", "SSL_CERT_FILE", "PIP_CERT", "DOCKER_HOST")
+        inherited = {key: os.environ[key] for key in kept if key in os.environ}
+        ports = {f"{service.upper()}_PORT": str(port) for service, port in self.port.items()}
+        return inherited | ports | {"RUNTIME": "host"}
 
     def states(self) -> dict[str, str]:
         """Return the state of each service from `make ps`."""

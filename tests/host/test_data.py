@@ -125,9 +125,7 @@ def debugged(clone: Clone) -> Iterator[int]:
     with subprocess.Popen(
         ["make", "debug"],
         cwd=clone.folder,
-        env=os.environ
-        | {f"{key.upper()}_PORT": str(value) for key, value in clone.port.items()}
-        | {"RUNTIME": "host", "DEBUG_PORT": str(port)},
+        env=clone.environ() | {"DEBUG_PORT": str(port)},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     ) as verb:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from dotenv import dotenv_values
 from scripts.host import unprivileged
 from scripts.stack.project_copy import ROOT
 from tests.host.clone import SERVICES, Clone
-from tests.host.conftest import MakeClone
+from tests.host.conftest import MakeClone, running_below
 
 RUNNING = dict.fromkeys(SERVICES, "running")
 KEPT = "SELECT count(*) FROM kept"
@@ -181,3 +182,22 @@ def test_down_stops_everything_and_keeps_the_data(clone: Clone) -> None:
     clone.make("migrate")
     assert clone.states() == RUNNING | {"web": "stopped", "worker": "stopped"}
     assert clone.sql(KEPT) == [(1,)]
+
+
+def test_down_stops_the_servers_of_a_killed_test_run(clone: Clone) -> None:
+    servers = clone.folder / ".local/test"
+    with subprocess.Popen(
+        ["make", "test", "T=tests/home"],
+        cwd=clone.folder,
+        env=clone.environ(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        deadline = time.monotonic() + 60
+        while not (servers / "run/redis.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert running_below(servers)
+    clone.make("down")
+    assert running_below(servers) == []
