@@ -8,33 +8,33 @@ bad() { printf 'bad\t%s\t%s\t%s\n' "$check" "$1" "$2"; }
 
 # run_checks NAME…: run them in parallel, and add their rows to the report in the given order.
 run_checks() {
-  pids=
+  pids='' rows=''
   for check; do
     "check_$check" >"$results/$check.rows" 2>/dev/null &
-    pids="$pids $!"
+    pids="$pids $!" rows="$rows $check.rows"
   done
   # shellcheck disable=SC2086 # one word for each process
   wait $pids
-  for check; do
-    cat "$results/$check.rows"
-  done >>"$results/report"
+  # shellcheck disable=SC2086 # one word for each file
+  (cd "$results" && cat $rows >>report)
 }
 
+# print_report: everything in full mode, else the problems only, on stderr.
 print_report() {
   if [ -n "${JSON:-}" ]; then
     report_as_json
   elif [ "$mode" = full ]; then
     report_as_text
   else
-    report_as_text | sed -n '/^Problem:/,/Try:/p' >&2
+    report_as_text >&2
   fi
 }
 
 report_as_text() {
-  awk -F '\t' '
+  awk -F '\t' -v mode="$mode" '
     $1 == "bad" { problems++; printf "Problem: %s\n    Try: %s\n", $3, $4; next }
-    { printf "%-6s %s\n", $1 == "ok" ? "ok" : "-", $3 }
-    END { print problems ? "\nProblems found: " problems "." : "\nNo problems found." }' "$results/report"
+    mode == "full" { printf "%-6s %s\n", $1 == "ok" ? "ok" : "-", $3 }
+    END { if (mode == "full") print problems ? "\nProblems found: " problems "." : "\nNo problems found." }' "$results/report"
 }
 
 report_as_json() {

@@ -1,12 +1,12 @@
 # Functions that several checks use.
 
-# at_least WANTED FOUND: whether the version in FOUND is MAJOR.MINOR or newer.
+# at_least WANTED VERSION: whether VERSION is WANTED, as MAJOR.MINOR, or newer.
 at_least() {
-  awk -v wanted="$1" -v found="$2" 'BEGIN {
-    sub(/^[^0-9]*/, "", found)
-    split(wanted, w, "."); split(found, f, ".")
-    exit !(f[1] + 0 > w[1] + 0 || (f[1] + 0 == w[1] + 0 && f[2] + 0 >= w[2] + 0))
-  }'
+  IFS=. read -r major minor _ <<EOF
+${2#v}
+EOF
+  minor=${minor%%[!0-9]*}
+  [ "$major" -gt "${1%.*}" ] || { [ "$major" -eq "${1%.*}" ] && [ "${minor:-0}" -ge "${1#*.}" ]; }
 }
 
 # within SECONDS COMMAND…: run a command with a time limit. macOS has no `timeout`.
