@@ -1,4 +1,4 @@
-"""Clients that go away in the middle of a request."""
+"""Clients that disconnect in the middle of a request."""
 
 from __future__ import annotations
 
@@ -7,38 +7,88 @@ import socket
 import time
 from urllib.parse import urlsplit
 
-from scripts.stack.engine import Stack
+import pytest
+
+from scripts.stack.engine import ROOT, Stack
 from tests.stack.figures import figure
 
 REQUESTS = 200
 POOL = 2
 
 
-def test_clients_that_go_away_take_no_database_connection_with_them(stack: Stack) -> None:
-    """Each lost connection would make the pool one smaller for ever, until no page is served."""
-    container = stack.start(env={"DATABASE_POOL_SIZE": str(POOL), "WORKERS": "1"})
+@pytest.mark.parametrize("path", ["/admin/accounts/user/", "/endless/async/", "/prefix/endless/"])
+def test_disconnects_cost_no_database_connection(stack: Stack, path: str) -> None:
+    """Each lost connection would shrink the pool, until no page is served."""
+    container = stack.start(
+        env={
+            "DATABASE_POOL_SIZE": str(POOL),
+            "WORKERS": "1",
+            "DJANGO_SETTINGS_MODULE": "extra_settings",
+            "PYTHONPATH": "/app/src:/apps",
+        },
+        options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
+    )
     try:
         container.wait_ready()
         browser = container.browser()
-        stack.ensure_superuser()
+        stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
         password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
         assert browser.login("admin@example.com", password).status == 302
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        request = (
-            f"GET /admin/accounts/user/ HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
-        )
+        request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
         address = urlsplit(container.url)
         chance = random.Random(1)  # noqa: S311 - to be repeatable
         for _ in range(REQUESTS):
-            with socket.create_connection((str(address.hostname), address.port)) as wire:
-                wire.sendall(request.encode())
+            with socket.create_connection((str(address.hostname), address.port)) as connection:
+                connection.sendall(request.encode())
                 time.sleep(chance.random() * 0.1)
         time.sleep(1)
         statuses = [browser.get("/admin/").status for _ in range(10)]
-        figure(
-            "clients go away", f"{REQUESTS} requests broken off, a pool of {POOL}", "10 pages: 200"
-        )
+        figure("disconnects", f"{REQUESTS} requests to {path}, a pool of {POOL}", "10 pages: 200")
         assert statuses == [200] * 10
         assert "Exception in ASGI application" not in container.logs()
+    finally:
+        container.remove()
+
+
+def test_abandoned_requests_do_not_delay_the_next(stack: Stack) -> None:
+    """90 requests of a second each, whose clients left, once took seven seconds to work off."""
+    container = stack.start(
+        env={
+            "WORKERS": "1",
+            "DJANGO_SETTINGS_MODULE": "extra_settings",
+            "PYTHONPATH": "/app/src:/apps",
+        },
+        options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
+    )
+    try:
+        container.wait_ready()
+        address = urlsplit(container.url)
+        threads = int(
+            container.python(
+                "from backends.database import threads\n"
+                "from environment.reading import load_or_exit\n"
+                "print(threads(load_or_exit()))"
+            )
+        )
+        abandoned = [
+            socket.create_connection((str(address.hostname), address.port))
+            for _ in range(threads + 42)
+        ]
+        for connection in abandoned:
+            connection.sendall(b"GET /block/1/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.3)
+        for connection in abandoned:
+            connection.close()
+        page = container.browser().get("/")
+        figure("disconnects", f"{len(abandoned)} requests abandoned", f"page: {page.seconds:.1f} s")
+        assert page.status == 200
+        # The requests that had a thread already take their second.
+        assert page.seconds < 2
+        time.sleep(1)
+        statuses = [
+            record["status"] for record in container.records() if record.get("path") == "/block/1/"
+        ]
+        assert statuses.count(499) == 42
     finally:
         container.remove()

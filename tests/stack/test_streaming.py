@@ -1,46 +1,73 @@
-"""Both targets deliver a stream while it is being made."""
+"""Streams: both targets send each part as it is made, and open streams slow no page down."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import time
 import urllib.request
 
 import pytest
 
 from scripts.stack.engine import PROJECT, ROOT, Stack, run
+from tests.stack.figures import figure
+
+EXTRA_SITE = {"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"}
+APPS = ("--volume", f"{ROOT}/tests/stack/apps:/apps:ro")
 
 
 @pytest.mark.parametrize("target", ["dev", "ecs"])
-def test_an_async_view_delivers_events_as_they_are_made(stack: Stack, target: str) -> None:
-    web = stack.start(
-        target=target,
-        env={
-            "DJANGO_SETTINGS_MODULE": "extra_settings",
-            "PYTHONPATH": "/app/src:/apps",
-        },
-        options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
-    ).wait_ready()
+def test_async_view_sends_events_as_they_are_made(stack: Stack, target: str) -> None:
+    web = stack.start(target=target, env=EXTRA_SITE, options=APPS).wait_ready()
     try:
-        made, came = [], []
+        made, received = [], []
         with urllib.request.urlopen(f"{web.url}/stream/", timeout=10) as response:
             assert response.headers["Content-Type"] == "text/event-stream"
             for line in response:
                 if line.startswith(b"data: "):
-                    came.append(time.time())
+                    received.append(time.time())
                     made.append(float(line.removeprefix(b"data: ")))
         assert len(made) == 4
-        # Each came before the next was made: nothing on the way collects.
-        assert all(before < after for before, after in zip(came, made[1:], strict=False))
+        # Each arrived before the next was made, so nothing in between buffers.
+        assert all(before < after for before, after in zip(received, made[1:], strict=False))
     finally:
         web.remove()
 
 
-def test_an_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("env", "streams"),
+    [({"DATABASE_POOL_SIZE": "4", "WORKERS": "1"}, 8), ({}, 200)],
+    ids=["more streams than connections", "200 streams, default settings"],
+)
+def test_open_streams_of_users_do_not_slow_pages(
+    stack: Stack, env: dict[str, str], streams: int
+) -> None:
+    web = stack.start(env=EXTRA_SITE | env, options=APPS).wait_ready()
+    try:
+        stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
+        browser = web.browser()
+        password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
+        assert browser.login("admin@example.com", password).status == 302
+        cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        name = str(web.inspect()["Name"]).lstrip("/")
+        pages = stack.client("tests/stack/load.py", "streams", name, str(streams), cookie)
+        without, during = (
+            statistics.median(seconds for _, seconds in pages[key]) * 1000
+            for key in ("without", "with")
+        )
+        figure("streams", f"{streams} open", f"page {during:.1f} ms, without {without:.1f} ms")
+        assert {status for status, _ in pages["with"]} == {200}
+        # The streams' own events take processor time as well, hence the margin.
+        assert during < 3 * without + 20
+    finally:
+        web.remove()
+
+
+def test_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
     image, build = f"{PROJECT}-mcp", f"{PROJECT}-build"
     recipe = ("--quiet", "--file", "docker/Dockerfile", "--target", "build", "--tag", build, ".")
     run("docker", "build", *recipe)
-    # Over the ecs image as it is: the SDK is a folder beside its packages.
+    # The ecs image, unchanged, with the SDK in a directory beside its packages.
     added = f"""
         FROM {build} AS sdk
         RUN --mount=type=bind,target=/locks \
@@ -64,8 +91,8 @@ def test_an_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
     try:
         web.wait_ready()
         times = json.loads(web.exec("python", "/apps/mcp_client.py"))
-        assert len(times["made"]) == len(times["came"]) == 4
-        pairs = zip(times["came"], times["made"][1:], strict=False)
+        assert len(times["made"]) == len(times["received"]) == 4
+        pairs = zip(times["received"], times["made"][1:], strict=False)
         assert all(before < after for before, after in pairs)
     finally:
         web.remove()

@@ -1,4 +1,4 @@
-"""The workers of a container share its load."""
+"""The workers of a container share its connections."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scripts.stack.engine import Container
 from tests.stack.figures import figure
 
 CONNECTIONS = 60
-# Of the kernel's dealing: less comes once in some ten thousand times.
-LEAST = 6
-# How many sockets each process of gunicorn has.
+# The kernel gives a worker fewer connections once in about ten thousand runs.
+MIN_SHARE = 6
+# Prints the number of sockets of each gunicorn process.
 SOCKETS = """
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ for process in Path("/proc").glob("[0-9]*"):
         print(process.name, sum(link.startswith("socket:") for link in links))
 """
 
-# How many sockets listen on the port: in the kernel's table a state of 0A.
+# Prints the number of sockets that listen on the port: their state in the kernel's table is 0A.
 LISTENERS = """
 from pathlib import Path
 rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
@@ -31,18 +31,18 @@ print(sum(row[3] == "0A" and row[1].endswith(f":{8000:04X}") for row in rows))
 
 
 def sockets(web: Container) -> dict[str, int]:
-    """Return the sockets of each process, by its id."""
+    """Return the number of sockets of each process, by process id."""
     rows = (line.split() for line in web.python(SOCKETS).splitlines())
     return {process: int(count) for process, count in rows}
 
 
-def test_each_worker_listens_for_itself_too(web: Container) -> None:
-    """Without that the next test still passes now and then."""
+def test_each_worker_also_listens_on_its_own_socket(web: Container) -> None:
+    """Without its own sockets, the next test still passes now and then."""
     _master, *workers = sockets(web)
     assert int(web.python(LISTENERS)) == 1 + len(workers)
 
 
-def test_connections_that_are_kept_are_dealt_out(web: Container) -> None:
+def test_kept_connections_are_shared_between_workers(web: Container) -> None:
     before = sockets(web)
     with contextlib.ExitStack() as kept:
         connections = [HTTPConnection(web.address, 8000, timeout=10) for _ in range(CONNECTIONS)]
@@ -53,6 +53,6 @@ def test_connections_that_are_kept_are_dealt_out(web: Container) -> None:
             connection.request("GET", "/livez")
             assert connection.getresponse().read()
         after = sockets(web)
-    *_master, less, more = sorted(after[process] - before[process] for process in after)
-    figure("workers", f"{CONNECTIONS} connections kept", f"{less} and {more}")
-    assert less >= LEAST
+    *_master, fewer, more = sorted(after[process] - before[process] for process in after)
+    figure("workers", f"{CONNECTIONS} connections kept", f"{fewer} and {more}")
+    assert fewer >= MIN_SHARE

@@ -21,7 +21,7 @@ class Handler(ThreadPoolASGIHandler):
         super().__init__(threads=4)
 
 
-django.core.asgi.ASGIHandler = Handler  # type: ignore[misc]
+django.core.asgi.ASGIHandler = Handler  # type: ignore[attr-defined]
 django.core.handlers.asgi.ASGIHandler = Handler  # type: ignore[misc]
 sys.path.insert(0, ".")
 sys.argv = ["runtests.py", "asgi", "--settings=django_suite_settings", "--parallel=1"]

@@ -1,4 +1,4 @@
-"""The project's ASGI application beside a server made with the official MCP SDK."""
+"""The project's ASGI application beside a server of the official MCP SDK."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ PAUSE = 0.5  # seconds
 
 @server.tool()
 async def count(context: Context) -> str:
-    """Report progress, a pause apart; return when each step was reported."""
+    """Report progress with a pause between the steps; return the time of each report."""
     reported = []
     for step in range(STEPS):
         if step:
@@ -25,6 +25,6 @@ async def count(context: Context) -> str:
     return " ".join(reported)
 
 
-# Its lifespan runs the SDK's session manager.
+# The lifespan of this application runs the SDK's session manager.
 application = server.streamable_http_app()
 application.mount("/", django)

@@ -1,4 +1,4 @@
-"""The site with /slow/SECONDS and /fail. Mounted by tests, in no image."""
+"""The site with /slow/SECONDS and /fail. Tests mount it; no image contains it."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from config.asgi import application as site
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Answer /slow/SECONDS after that many seconds, or pass on to the site."""
+    """Answer /slow/SECONDS after that many seconds, fail at /fail, or pass the request on."""
     if scope["type"] == "http" and scope["path"] == "/fail":
         raise RuntimeError("failed on purpose")
     if scope["type"] != "http" or not scope["path"].startswith("/slow/"):
