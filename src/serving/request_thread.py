@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from django.db import connections
@@ -17,7 +17,7 @@ def release_connections() -> None:
             connection.close_if_unusable_or_obsolete()
 
 
-class RequestThread(ThreadPoolExecutor):
+class RequestThread(Executor):
     """Runs the thread-sensitive calls of one request, such as its queries in asynchronous code.
 
     By itself, Django keeps a connection until it closes the response. A stream would then hold one
@@ -27,12 +27,19 @@ class RequestThread(ThreadPoolExecutor):
     """
 
     def __init__(self) -> None:
-        super().__init__(max_workers=1, thread_name_prefix="request")
+        # Started by the first call, because most requests make none.
+        self._thread: ThreadPoolExecutor | None = None
 
     def submit[**P, R](
         self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R]:
-        return super().submit(_run, function, *args, **kwargs)
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "request")
+        return self._thread.submit(_run, function, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait, cancel_futures=cancel_futures)
 
 
 def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
