@@ -31,7 +31,7 @@ def test_disconnects_cost_no_database_connection(stack: Stack, path: str) -> Non
     try:
         container.wait_ready()
         browser = container.browser()
-        stack.compose("run", "--rm", "--no-deps", "web", "python", "manage.py", "ensure_superuser")
+        stack.ensure_superuser()
         password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
         assert browser.login("admin@example.com", password).status == 302
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
