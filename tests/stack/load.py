@@ -17,6 +17,7 @@ from typing import Any
 
 PORT = 8000
 PAGES = 100
+BATCH = 20  # streams that are opened at once
 PROBE_INTERVAL = 0.5  # seconds
 # Failed probes in a row after which a balancer sends a target no more requests.
 UNHEALTHY_THRESHOLD = 3
@@ -173,7 +174,10 @@ async def streams(host: str, count: str, cookie: str) -> dict[str, Any]:
     # The first pages open the pool's connections.
     await pages()
     without = await pages()
-    connections = await asyncio.gather(*(open_stream() for _ in range(int(count))))
+    connections: list[Connection] = []
+    while len(connections) < int(count):
+        batch = min(BATCH, int(count) - len(connections))
+        connections += await asyncio.gather(*(open_stream() for _ in range(batch)))
     found = {"without": without, "with": await pages()}
     for _, writer in connections:
         writer.close()
