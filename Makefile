@@ -21,7 +21,7 @@ up: ## Start the dev stack on http://localhost:8000 and migrate the database
 up-prodlike: ## Start the ecs target instead (REPLICAS=3 WORKER_REPLICAS=2 for several containers)
 down: ## Stop everything and keep the data
 reset: ## Stop everything and delete the data (asks, or FORCE=1)
-ps: ## List what runs
+ps: ## List the services and their states
 logs: ## Follow the logs (ARGS=web for one service)
 
 ##@ Work
@@ -43,7 +43,7 @@ db-restore: ## Restore a snapshot (NAME=…)
 db-snapshots: ## List the snapshots
 db-drop-snapshot: ## Delete a snapshot (NAME=…)
 db-dump: ## Write the database to a file (FILE=…)
-db-load: ## Replace the database by a dump (FILE=…)
+db-load: ## Replace the database with a dump (FILE=…)
 db-upgrade: ## Move the data to the current PostgreSQL major, and keep the old volume
 seed: ## Create many demonstration users, the same each time (USERS=1000)
 
@@ -55,7 +55,7 @@ parity: ## Compare the dev and ecs targets; fail on unexplained differences
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest options)
 test-stack: ## Test the containers from outside (T=…, ARGS=…)
 test-host: ## Test the host runtime from outside (T=…, ARGS=…)
-bench: ## Measure waiting times, and write docs/benchmarks/ (ONLY=reload for a part)
+bench: ## Run the benchmarks and write docs/benchmarks/ (ONLY=reload for a part)
 lint: ## Check format, types, imports, shell, Dockerfile, YAML and Compose files
 format: ## Format the code and apply automatic fixes
 
@@ -70,8 +70,8 @@ lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer ver
 help: ## List the verbs
 	@awk -f scripts/help.awk $(firstword $(MAKEFILE_LIST))
 
-# Choose the runtime when a verb needs one. $(shell) does not pass make's own variables on, so the
-# script gets those that it reads.
+# Choose the runtime when a verb needs one. $(shell) does not export make's variables, so the
+# command sets those that the script reads.
 ifneq ($(filter-out help,$(MAKECMDGOALS)),)
 SETTINGS := $(foreach name,COMPOSE_PROJECT_NAME PYTHON_IMAGE POSTGRES_IMAGE REDIS_IMAGE,$(if $($(name)),$(name)='$($(name))'))
 RUNTIME_CHOSEN := $(shell $(SETTINGS) sh scripts/choose-runtime '$(RUNTIME)' $(MAKECMDGOALS))

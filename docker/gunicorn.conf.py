@@ -21,11 +21,12 @@ worker_class = "serving.gunicorn_worker.Worker"
 preload_app = True
 keepalive = _env.KEEP_ALIVE
 graceful_timeout = _env.GRACEFUL_TIMEOUT
-# Heartbeats are files, and the root file system is read-only. Memory never blocks on a disk.
+# Heartbeats are files, and the root file system is read-only. Files in memory never wait for disks.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 # gunicorn would create it in $HOME, and log an ERROR because the root file system is read-only.
 control_socket_disable = True
-# uvicorn trusts no X-Forwarded-* header. Django does, by TLS_IN_FRONT and TRUSTED_PROXY_COUNT.
+# uvicorn ignores X-Forwarded-* headers. TLS_IN_FRONT and TRUSTED_PROXY_COUNT tell Django which to
+# trust.
 forwarded_allow_ips = ""
 
 loglevel = _env.LOG_LEVEL.lower()
@@ -34,7 +35,7 @@ log_config.log_uncaught()
 
 
 def when_ready(_server: Arbiter) -> None:
-    """Hide shared objects from the garbage collector, which would copy their memory by marking."""
+    """Exclude shared objects from garbage collection: marking them would copy their memory."""
     gc.collect()
     gc.freeze()
 

@@ -32,8 +32,8 @@ STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Do
 WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
   echo "$(1) must be a whole number, for example $(1)=3 (got '$($(1))')." >&2; exit 1 ;; esac
 
-# Two seconds quicker than waiting for each step: web starts while PostgreSQL does, and migrate runs
-# in web's container. The verb ends when the database is migrated.
+# web starts in parallel with PostgreSQL, and migrate runs in web's container. This is two seconds
+# quicker than one step after another. The verb ends when the database is migrated and web healthy.
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
@@ -105,7 +105,7 @@ db-snapshot:
 	@$(RUNNING) migrated
 	@$(DATABASE) snapshot $(NAME)
 
-# The cache and the sessions in it belong to the replaced data.
+# Clear the cache afterwards: the sessions in it belong to the replaced data.
 db-restore:
 	@$(RUNNING) services
 	@$(DATABASE) restore $(NAME)

@@ -1,5 +1,5 @@
-# The verbs without Docker: PostgreSQL and Valkey come from wheels, and web is a process of this
-# machine. State, logs and data are in .local/.
+# The verbs without Docker: PostgreSQL and Valkey come from wheels, and every service runs as a
+# process on this machine. State, logs and data are in .local/.
 
 PYTHON_HERE := sh scripts/host-python
 HOST := $(PYTHON_HERE) -m scripts.host

@@ -25,7 +25,7 @@ class Clone:
     """A copy of the project with its own Compose project and ports."""
 
     def __init__(self) -> None:
-        """Copy tracked and untracked files, after removing what a killed run left behind."""
+        """Copy tracked and untracked files, and replace the copy that a killed run left."""
         shutil.rmtree(FOLDER / "clone", ignore_errors=True)
         self.folder = copy_project(FOLDER / "clone")
         self.project = os.environ["COMPOSE_PROJECT_NAME"]

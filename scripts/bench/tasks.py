@@ -1,4 +1,4 @@
-"""What the queue of background tasks costs, without the tasks' own work."""
+"""The cost of the background task queue, without the tasks' own work."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ check_dev_container() {
     sh -c "$(cat scripts/doctor.d/in-dev-container.sh)" 2>"$results/dev-container")
   after=$(date +%s)
   kill "$writer"
-  # Wait for its end, or it could write while the folder is deleted.
+  # Wait until the loop has ended. It could write while the folder is deleted.
   wait "$writer"
   report_dev_container
   rm -rf "$work"

@@ -1,4 +1,4 @@
-# After a failed start: why it failed.
+# Explain why a start failed.
 
 # explain [FILE]: show the logs of the containers that failed, or else FILE, the output of migrate.
 explain() {

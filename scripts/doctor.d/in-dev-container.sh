@@ -1,4 +1,5 @@
-# Runs in a container of the dev target, and prints what dev-container.sh asks: NAME VALUE.
+# Runs in a container of the dev target and prints one line NAME VALUE per result for
+# dev-container.sh.
 echo "clock $(date +%s)"
 echo "disk $(df -Pk / | awk 'NR == 2 { print int($4 / 1000) }')"
 echo "mount $(cat .local/doctor/nonce)"

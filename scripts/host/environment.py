@@ -1,4 +1,4 @@
-"""The environment variables of the host runtime's processes: what a container would get."""
+"""The environment variables of the host runtime's processes, as a container would get them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def wanted_port(service: str) -> int:
 
 
 def minimal_environ() -> dict[str, str]:
-    """Return what every process gets. The virtual environment comes first on PATH."""
+    """Return the variables that every process gets. PATH starts with the virtual environment."""
     environ = {key: os.environ[key] for key in INHERITED if key in os.environ}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return environ | {"PATH": path}

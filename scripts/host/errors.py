@@ -1,4 +1,4 @@
-"""Errors for the user to mend."""
+"""Errors that the user can fix."""
 
 
 class UserError(Exception):

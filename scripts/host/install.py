@@ -30,7 +30,7 @@ def installer_environ() -> dict[str, str]:
     """Return the user's environment for pip and uv, with their caches inside the clone."""
     environ = {key: value for key, value in os.environ.items() if key not in REDIRECTING}
     environ |= {"PIP_CACHE_DIR": str(CACHE / "pip"), "UV_CACHE_DIR": str(CACHE / "uv")}
-    # As pip does: a network that inspects TLS has its certificate authority in the system's store.
+    # Trust the system's certificates, as pip does: networks that inspect TLS add their own there.
     environ.setdefault("UV_SYSTEM_CERTS", "true")
     # The images are built with the same certificates.
     if environ.get("CA_BUNDLE"):

@@ -105,10 +105,10 @@ class Service:
         return self.record() if self.process() else None
 
     def orphans(self) -> list[psutil.Process]:
-        """Return the children of a killed process, which still run in its session.
+        """Return the processes that still run in the session of a killed process.
 
-        The system does not reuse the session's id while one of them lives. Afterwards it may; the
-        working directory tells our session from another.
+        The system does not reuse a session's id while a member lives, but may do so afterwards. The
+        working directory distinguishes our session from a later one.
         """
         record = self.record()
         if record is None:
@@ -136,7 +136,7 @@ class Service:
         return True
 
     def start(self, program: Program) -> None:
-        """Start ``program`` and wait until it is ready; raise UserError if it never is."""
+        """Start ``program`` and wait until it is ready; raise UserError if that fails."""
         for file in (self.log, self._record_file):
             file.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_SIZE:
@@ -164,7 +164,9 @@ class Service:
                 )
             time.sleep(0.05)
         self.stop()
-        raise UserError(f"{self.name} stopped at once. Its log ends with:\n{self._log_tail()}")
+        raise UserError(
+            f"{self.name} stopped before it was ready. Its log ends with:\n{self._log_tail()}"
+        )
 
     def stop(self) -> None:
         """Stop the process and its children, with SIGKILL if necessary, and delete the record."""
@@ -210,7 +212,7 @@ def _start_time(process: psutil.Process) -> float:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Tell whether the process runs. Zombies do not count: without an init they stay for ever."""
+    """Tell whether the process runs. Zombies do not count: without an init, nothing reaps them."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""How to run what Compose runs in containers, with Valkey in place of Redis."""
+"""The commands of the services that Compose runs in containers; Valkey replaces Redis."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts.host.unprivileged import find_runner
 
 # stop_grace_period of the overlays, in seconds.
 STOP_TIMEOUT = {"dev": 3, "ecs": 30}
-# PostgreSQL's messages are the same on every machine.
+# Keeps PostgreSQL's messages in English on every machine.
 POSTGRES_LOCALE = {"LC_ALL": "C"}
 
 
@@ -93,7 +93,7 @@ def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
     else:
         config = str(ROOT / "docker/gunicorn.conf.py")
         command = [sys.executable, "-m", "gunicorn", "--config", config]
-        # The image listens on all addresses of its container. On this machine, only on loopback.
+        # The image listens on all addresses of its container. Here, loopback is enough.
         command += ["--bind", f"{HOST}:{port}"]
         if not Path("/dev/shm").is_dir():  # noqa: S108 - macOS has none
             command += ["--worker-tmp-dir", str(ROOT / ".local/run")]
@@ -110,7 +110,7 @@ def web(target: str, port: int, ports: Mapping[str, int]) -> Program:
 
 
 def worker(target: str, port: int, ports: Mapping[str, int]) -> Program:
-    """Run background tasks; ``port`` is web's, and part of the environment that both share."""
+    """Run background tasks. ``port`` is web's port: both processes share one environment."""
     heartbeat = ROOT / ".local/run/worker-heartbeat"
     created = time.time()
     return Program(
@@ -122,7 +122,7 @@ def worker(target: str, port: int, ports: Mapping[str, int]) -> Program:
         cwd=SRC,
         port=None,
         label=target,
-        # The file may be an earlier worker's.
+        # An earlier worker may have left the file.
         is_ready=lambda: heartbeat.exists() and heartbeat.stat().st_mtime > created,
         stop_timeout=STOP_TIMEOUT[target],
     )

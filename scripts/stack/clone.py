@@ -12,7 +12,7 @@ from scripts.stack.project_copy import copy_project
 
 def environment(project: str, web_port: int) -> dict[str, str]:
     """Return the environment for make in a separate Compose project; port 0 picks a free one."""
-    # Drop what an outer make passes down to the tests.
+    # Drop the variables that an outer make passes down to the tests.
     handed_down = ("MAKE", "MFLAGS", "HOST_")
     inherited = {
         name: value

@@ -291,7 +291,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
     ) -> Container:
-        """Start an additional container of a service, hardened alike, without waiting for it.
+        """Start an additional container of a service, with the same limits, without waiting for it.
 
         ``command`` replaces the image's command, ``env`` overrides variables, and ``options`` are
         passed to `docker compose run`, for example ("--volume", "…").

@@ -2,7 +2,7 @@
 --
 -- Run by the official image's entrypoint on an empty volume, or by hand, as a superuser:
 --   DATABASE_URL=postgres://app:secret@localhost/app psql -f docker/postgres/initdb.d/10-app.sql
--- It can run again: it sets the password that DATABASE_URL has then.
+-- It can run again: each run sets the role's password to that of DATABASE_URL.
 
 \set ON_ERROR_STOP on
 \getenv url DATABASE_URL
