@@ -129,7 +129,7 @@ def test_stranger_behind_the_load_balancer_does_not_lock_others_out(
 
 
 @pytest.mark.usefixtures("ada")
-def test_lockout_lasts_ten_minutes_whatever_is_tried_meanwhile(client: Client) -> None:
+def test_lockout_lasts_ten_minutes_despite_further_attempts(client: Client) -> None:
     for _ in range(PER_ACCOUNT_AND_NETWORK - 1):
         sign_in(client, "wrong")
     # The last failure starts the ten minutes, however long ago the first was.
@@ -271,7 +271,7 @@ def test_many_people_can_sign_in_at_once_from_one_network(settings: Settings) ->
 
 
 @pytest.mark.waits
-def test_sign_in_is_refused_if_others_are_checked_for_too_long(client: Client, ada: User) -> None:
+def test_sign_in_is_refused_if_pending_attempts_do_not_end(client: Client, ada: User) -> None:
     for _ in range(PER_ACCOUNT_AND_NETWORK):
         count_attempt(sign_in_limits(RequestFactory().post("/"), ada.email))
     response = sign_in(client, PASSWORD)
@@ -280,8 +280,8 @@ def test_sign_in_is_refused_if_others_are_checked_for_too_long(client: Client, a
 
 
 @pytest.mark.django_db(transaction=True)
-def test_request_transaction_that_would_forget_attempts_is_refused(rf: RequestFactory) -> None:
-    """With ATOMIC_REQUESTS the answer 429 would roll the count back."""
+def test_sign_in_inside_a_transaction_raises_an_error(rf: RequestFactory) -> None:
+    """With ATOMIC_REQUESTS, the 429 response would roll the count back."""
     request = rf.post("/", {"username": "ada@example.com", "password": "wrong"})
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
         async_to_sync(aauthenticate)(request, username="ada@example.com", password="wrong")
@@ -350,7 +350,7 @@ class TestKnownDevice:
         assert statuses == [429, 302]
         assert len(client.cookies[COOKIE].value) < 1000
 
-    def test_forged_or_expired_cookie_is_ignored(self, device: Client, client: Client) -> None:
+    def test_forged_cookie_is_ignored(self, device: Client, client: Client) -> None:
         good = device.cookies[COOKIE].value
         lock_by_strangers()
         for bad in ("", "x", f"x{good}", good[:-1], f'"{good}\\000"'):
@@ -388,7 +388,7 @@ class TestKnownDevice:
         assert cookie["max-age"] == 400 * 24 * 60 * 60
         assert "ada" not in cookie.value
 
-    def test_asynchronous_chain_sets_the_cookie_too(self, ada: User) -> None:
+    def test_async_middleware_sets_the_cookie_too(self, ada: User) -> None:
         form = {"username": ada.email, "password": PASSWORD}
         response = async_to_sync(AsyncClient().post)(LOGIN, form)
         assert COOKIE in response.cookies
@@ -411,7 +411,7 @@ class TestKnownDevice:
         ("", "", 0, ("",)),
     ],
 )
-def test_networks_are_the_clients_and_cannot_be_spoofed(
+def test_counted_network_is_the_clients_and_cannot_be_spoofed(
     rf: RequestFactory,
     settings: Settings,
     peer: str,

@@ -76,7 +76,7 @@ def test_link_uses_https_behind_a_load_balancer(
 def test_request_does_the_same_for_known_and_unknown_addresses(
     client: Client, enqueued: list[Any], mailoutbox: list[EmailMessage]
 ) -> None:
-    """The same queries and the same task, so the time is the same too."""
+    """Equal queries and tasks take equal time, which reveals no account."""
     requests = []
     for email in ("ada@example.com", "nobody@example.com"):
         with CaptureQueriesContext(connection) as queries:
@@ -141,7 +141,7 @@ def test_resets_and_sign_ins_do_not_use_up_each_others_limits(client: Client) ->
 
 @pytest.mark.usefixtures("ada")
 def test_failed_mail_fails_the_task(settings: Settings) -> None:
-    """So that the worker retries it."""
+    """The worker retries a failed task."""
     settings.MAILERS = {
         "default": {
             "BACKEND": "django.core.mail.backends.smtp.EmailBackend",

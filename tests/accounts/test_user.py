@@ -89,7 +89,7 @@ class TestEnsureSuperuser:
         with pytest.raises(CommandError, match="DJANGO_SUPERUSER_PASSWORD"):
             call_command("ensure_superuser")
 
-    def test_ecs_target_refuses_it(self, settings: Settings) -> None:
+    def test_command_is_refused_in_the_ecs_target(self, settings: Settings) -> None:
         settings.ENV = dataclasses.replace(settings.ENV, TARGET="ecs")
         with pytest.raises(CommandError, match="dev target only"):
             call_command("ensure_superuser")

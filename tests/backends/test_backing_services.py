@@ -49,7 +49,7 @@ def test_cache_is_used_again_soon_after_redis_returns(redis: Proxy) -> None:
 
 
 def test_requests_share_one_redis_client() -> None:
-    """Although Django gives each context, and so each request, a cache object of its own."""
+    """Django gives each context, and so each request, a cache object of its own."""
 
     def cache_and_client() -> tuple[object, object]:
         backend = caches["default"]
@@ -111,7 +111,7 @@ def test_deploy_checks_pass_behind_tls() -> None:
         # HSTS_PRELOAD is off by default.
         silenced = 1 if tls == "true" else 4
         assert f"no issues ({silenced} silenced)" in done.stdout
-    # Without a mail server that is said before a deployment, not at every command.
+    # Without a mail server, only `check --deploy` warns.
     del environment["EMAIL_URL"]
     for options, says in ((["--deploy"], "accounts.W001"), ([], "no issues")):
         done = check(*options)

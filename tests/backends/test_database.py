@@ -187,7 +187,7 @@ def test_silent_postgresql_ends_a_statement_after_four_seconds(
 
 
 def command(**environment: str) -> dict[str, str]:
-    """Return the limits of a management command's connection, run in such an environment."""
+    """Return the limits of a management command's connection with these variables set."""
     code = (
         "import json; from django.db import connection; cursor = connection.cursor(); "
         "cursor.execute(\"SELECT current_setting('statement_timeout'), "

@@ -72,7 +72,7 @@ def test_pages_are_answered_while_a_migration_waits_for_a_table(
     session.execute("SELECT count(*) FROM accounts_user")
     running = Migrate("altering", "0001")
     while "attempt 2" not in running.output.getvalue():
-        # A page may have to wait as long as the migration does, but is answered.
+        # A page may wait behind the migration, but is answered.
         assert client.get("/admin/").status_code == 200
         time.sleep(0.05)
     assert not has_column()
@@ -83,7 +83,7 @@ def test_pages_are_answered_while_a_migration_waits_for_a_table(
 
 
 @pytest.mark.usefixtures("altering")
-def test_migration_that_finds_a_table_locked_names_the_sessions(
+def test_migration_blocked_by_a_table_lock_names_the_sessions(
     session: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 1)

@@ -7,7 +7,7 @@ from django.tasks import task
 
 
 def write(file: str, line: str) -> None:
-    """Append a line in one write, so that processes do not mix theirs."""
+    """Append a line in one write, so that lines of several processes do not mix."""
     with Path(file).open("a") as log:
         log.write(f"{line}\n")
 

@@ -1,4 +1,4 @@
-"""Scheduled work runs once for each time that is due, and does what its command does."""
+"""Scheduled commands run once each time they are due."""
 
 from __future__ import annotations
 

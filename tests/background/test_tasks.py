@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @task
 def add(a: int, b: int) -> int:
-    """A task whose result can be told."""
+    """A task that returns a value."""
     logger.info("adding")
     return a + b
 
@@ -41,7 +41,7 @@ def send(away: str) -> None:
 
 @task(unique=True)  # type: ignore[call-overload, untyped-decorator]
 def rebuild(name: str) -> None:
-    """A task of which at most one waits."""
+    """A task that is not enqueued twice with the same arguments."""
 
 
 def test_task_result_can_be_read_after_the_run() -> None:
@@ -89,7 +89,7 @@ def test_task_fails_for_good_after_ten_attempts() -> None:
     assert "out of paper" in row.errors[-1]["traceback"]
 
 
-def test_task_outlasts_a_mail_server_that_is_away_for_ten_minutes(tmp_path: Path) -> None:
+def test_task_succeeds_after_mail_server_outage_of_ten_minutes(tmp_path: Path) -> None:
     minutes = 0.0
     away = tmp_path / "away"
     away.touch()
@@ -143,7 +143,7 @@ def test_log_lines_of_a_task_have_the_id_of_the_request_that_enqueued_it(
     assert (context["task_id"], context["task_path"]) == (result.id, add.module_path)
 
 
-def test_run_command_returns_what_the_command_printed() -> None:
+def test_run_command_returns_the_output_of_the_command() -> None:
     result = run_command.enqueue("check", "--tag=models")
 
     run_tasks(raise_failures=True)

@@ -54,7 +54,7 @@ class WorkerProcess:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def kill(self) -> None:
-        """End the process without any chance to clean up, as the kernel does without memory."""
+        """Kill the process without any cleanup, as the kernel does when memory runs out."""
         forked.kill(self.process)
 
     def stop(self) -> int | None:
@@ -136,14 +136,14 @@ def test_task_of_a_killed_worker_runs_again_when_its_lease_ends(
 
     start_worker("--lock-timeout=3")
 
-    # The lease, half of it until a worker looks for ended leases, and the task itself.
+    # The lease, half of it until a worker checks for expired leases, the task, and a margin.
     assert wait_for_lines(notes, 3, seconds=3 + 1.5 + 2 + 2) == ["start", "start", "end"]
     wait_for(lambda: OxTask.objects.get(pk=task.id).status == "SUCCESSFUL", 5)
     assert OxTask.objects.get(pk=task.id).attempts == 2
 
 
 @pytest.mark.waits
-def test_sigterm_finishes_the_task_in_hand_and_takes_no_other(
+def test_worker_finishes_its_running_task_and_starts_no_other_after_sigterm(
     start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker("--concurrency=1")
@@ -189,14 +189,14 @@ def test_task_that_exceeds_its_time_limit_is_interrupted_and_retried(
 
 
 @pytest.mark.waits
-def test_worker_whose_task_cannot_be_interrupted_exits_to_be_started_again(
+def test_worker_with_uninterruptible_task_exits_for_a_restart(
     start_worker: StartWorker, notes: Path
 ) -> None:
     worker = start_worker()
     task = examples.block_for_ever.enqueue(str(notes))
     wait_for_lines(notes, 1)
 
-    # The limit of a second, TASK_TIMEOUT_GRACE, and the exit.
+    # The time limit, TASK_TIMEOUT_GRACE, and the time to exit.
     worker.process.join(1 + 5 + 5)
 
     assert worker.process.exitcode == os.EX_TEMPFAIL
@@ -236,7 +236,7 @@ def test_worker_waits_until_the_database_is_migrated(start_worker: StartWorker) 
 
 
 @pytest.mark.waits
-def test_dev_worker_starts_again_when_the_code_changes(
+def test_dev_worker_restarts_when_the_code_changes(
     start_worker: StartWorker, notes: Path, tmp_path: Path
 ) -> None:
     src = tmp_path / "src"
@@ -248,7 +248,7 @@ def test_dev_worker_starts_again_when_the_code_changes(
     (src / "home/views.py").touch()
 
     worker.wait_until_started(times=2)
-    assert notes.read_text().split() == ["start", "end"], "the task in hand did not finish"
+    assert notes.read_text().split() == ["start", "end"], "the running task did not finish"
     valid = (src / "home/urls.py").read_text()
     (src / "home/urls.py").write_text("def broken(:\n")
     wait_for(lambda: "Waiting for a change" in worker.log.with_suffix(".err").read_text(), 30)

@@ -100,7 +100,7 @@ def clone(tmp_path: Path) -> Clone:
 
 
 def _free(count: int) -> list[int]:
-    # Below the system's ephemeral ports, which a test running in parallel may get next.
+    # Avoid the system's ephemeral ports: a test running in parallel may get one of them next.
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""What the contract accepts, and what it never prints."""
+"""Environments that the contract accepts, and secrets that it never prints."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SERVICES = ("postgres", "redis", "web", "worker")
 
 
 class Clone:
-    """A copy of the files that git knows, in a folder of its own."""
+    """A copy of the project in its own folder."""
 
     def __init__(self, folder: Path, *, with_venv: bool = True) -> None:
         """Copy the files and link this clone's virtual environment, which saves the downloads."""

@@ -37,7 +37,7 @@ def dump(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rename(clone: Clone) -> None:
-    """Change a row without the site."""
+    """Change a row directly in the database."""
     clone.sql("UPDATE accounts_user SET name = 'Changed' WHERE email = 'ada@example.com'")
 
 
@@ -49,7 +49,7 @@ def test_snapshot_is_restored_while_web_runs(clone: Clone) -> None:
     assert "before" in clone.make("db-snapshots")
     clone.make("db-restore", "NAME=before")
     assert clone.sql(NAMES) == [("Ada",)]
-    # The restore has closed its connections; the pool opens new ones.
+    # The restore has closed web's connections; the pool opens new ones.
     assert clone.get("/admin/login/")[0] == 200
     assert clone.process("web").pid == web
     clone.make("db-drop-snapshot", "NAME=before")
@@ -73,7 +73,7 @@ def test_invalid_snapshot_name_gives_one_line_error(clone: Clone) -> None:
     assert "(got 'No/Name')" in said
 
 
-def test_load_replaces_the_data_only_by_force(clone: Clone, dump: Path) -> None:
+def test_dump_and_load_overwrite_only_with_force(clone: Clone, dump: Path) -> None:
     assert "FORCE=1 overwrites it" in clone.make("db-dump", f"FILE={dump}", status=2)
     rename(clone)
     assert "FORCE=1 replaces it" in clone.make("db-load", f"FILE={dump}", status=2)

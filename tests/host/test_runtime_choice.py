@@ -1,4 +1,4 @@
-"""Which runtime make chooses, with a stub of `docker` in place of the engine."""
+"""Make's choice of a runtime, with a stub of `docker` in place of the engine."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def choose(clone: Path, tmp_path: Path) -> Choose:
-    """Return a function that runs choose-runtime and returns what it prints and says.
+    """Return a function that runs choose-runtime and returns its stdout and stderr.
 
-    Its keywords are what the stub does for a subcommand of docker.
+    Each keyword is a subcommand of docker, and its value the shell code that the stub runs for it.
     """
 
     def choose(*arguments: str, **engine: str) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def test_answering_engine_is_chosen_without_delay(choose: Choose) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_hanging_engine_is_given_up(choose: Choose) -> None:
+def test_hanging_engine_falls_back_to_host(choose: Choose) -> None:
     expected = ("host", "Runtime: host (no Docker engine answers).")
     assert choose("", "up", version=HANGING) == expected
 
@@ -107,13 +107,13 @@ def test_only_the_missing_image_is_named(choose: Choose) -> None:
     assert said == FALLBACK.format(image="redis:8")
 
 
-def test_hanging_registry_is_given_up(choose: Choose) -> None:
+def test_hanging_registry_falls_back_to_host(choose: Choose) -> None:
     began = time.monotonic()
     assert choose("", "up", image=HAS_NO_IMAGE, pull=HANGING)[0] == "host"
     assert time.monotonic() - began < 15
 
 
-def test_missing_image_that_a_registry_offers_is_left_to_docker(choose: Choose) -> None:
+def test_missing_image_that_a_registry_offers_keeps_docker(choose: Choose) -> None:
     assert choose("", "up", image=HAS_NO_IMAGE, pull=PULLING) == DOCKER
 
 
@@ -126,7 +126,7 @@ def test_running_containers_are_kept_when_an_image_is_pruned(choose: Choose) -> 
     assert choose("", "up", **running) == DOCKER
 
 
-def test_other_verbs_follow_the_stack_that_fell_back(choose: Choose, clone: Path) -> None:
+def test_down_follows_the_stack_that_fell_back_to_host(choose: Choose, clone: Path) -> None:
     missing = {"image": HAS_NO_IMAGE, "pull": UNREACHABLE}
     assert choose("", "down", **missing) == DOCKER
     (clone / ".local/run").mkdir(parents=True)

@@ -32,7 +32,7 @@ def test_each_runtime_has_one_recipe_for_every_verb(runtime: str, tmp_path: Path
     targets = [block for block in done.stdout.split("\n\n") if "\n\t" in block]
     verbs = {name for block in targets for name in TARGET.findall(block)}
     assert verbs == set(HELP.findall((ROOT / "Makefile").read_text()))
-    # As make warns of a second recipe.
+    # make would warn about a second recipe.
     assert "overriding" not in done.stderr
 
 

@@ -27,7 +27,7 @@ class Probe:
     """The response to one request."""
 
     def __init__(self, app: Any, path: str, method: str = "GET", host: str = "10.0.3.7") -> None:
-        """Send what a load balancer sends: the target's address as Host, over plain HTTP."""
+        """Send a request as a load balancer does: plain HTTP, with the target's address as Host."""
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -99,7 +99,7 @@ def test_readiness_needs_postgres_and_migrations_and_no_drain(
     if postgres == "down":
         request.getfixturevalue("postgres_away")
     if draining:
-        # A process that drains has been asked before.
+        # A draining process has answered readiness checks before.
         Probe(Probes(application, state), "/readyz")
         state.draining.set()
     response = Probe(Probes(application, state), "/readyz")

@@ -1,4 +1,4 @@
-"""gunicorn with the project's worker and configuration: what it trusts, and how it stops."""
+"""gunicorn with the project's worker and configuration: forged headers and shutdown."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from serving.log_config import configure
 
-# A thread and then the program fail, as under gunicorn's configuration.
+# A program whose thread fails, and then its main thread, with gunicorn's logging configuration.
 FAILING = """
 import logging.config, threading
 from serving import log_config

@@ -1,4 +1,4 @@
-"""RejectNullBytesMiddleware: what PostgreSQL cannot store or evaluate is a 400, not a 500."""
+"""Input that PostgreSQL cannot store or evaluate gets status 400, not 500."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_null_byte_in_session_key_is_bad_request(client: Client) -> None:
     assert client.get("/admin/", headers={"cookie": cookie}).status_code == 400
 
 
-def test_null_byte_is_bad_request_in_asynchronous_chain() -> None:
+def test_null_byte_is_bad_request_with_async_client() -> None:
     assert asyncio.run(AsyncClient().get("/?a=%00")).status_code == 400
 
 
@@ -44,7 +44,7 @@ def test_admin_filter_that_postgres_refuses_is_bad_request(admin_client: Client)
 @pytest.mark.urls(__name__)
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("method", "status"), [("GET", 400), ("HEAD", 400), ("POST", 500)])
-def test_refused_value_is_the_clients_error_only_when_reading(
+def test_value_rejected_by_postgresql_is_bad_request_for_get_and_head_only(
     client: Client, method: str, status: int
 ) -> None:
     client.raise_request_exception = False

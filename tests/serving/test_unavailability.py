@@ -1,4 +1,4 @@
-"""Error pages: in the site's design, without a database query, with nothing inline."""
+"""Error pages: in the site's design, without database queries, inline scripts or inline styles."""
 
 from __future__ import annotations
 

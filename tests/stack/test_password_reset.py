@@ -91,7 +91,7 @@ def test_slow_mail_server_delays_no_page_and_reveals_no_account(stack: Stack, si
         f"known {known * 1000:.0f} ms, unknown {unknown * 1000:.0f} ms; "
         f"slowest page {max(page.seconds for page in pages):.2f} s",
     )
-    # The worker sends every mail, with links to the address that people use.
+    # The worker sends every mail, with links to the site's HTTPS address.
     wait_for(lambda: len(smtp.records()) >= len(KNOWN), 15 * DELAY)
     assert {mail["to"] for mail in smtp.records()} == set(KNOWN)
     assert {mail["site"] for mail in smtp.records()} == {web.url.replace("http://", "https://")}
