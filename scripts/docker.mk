@@ -33,7 +33,7 @@ WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
   echo "$(1) must be a whole number, for example $(1)=3 (got '$($(1))')." >&2; exit 1 ;; esac
 
 # web starts in parallel with PostgreSQL, and migrate runs in web's container. This is two seconds
-# quicker than one step after another. The verb ends when the database is migrated and web healthy.
+# quicker than one step after another. The verb ends when migrate has run and web is healthy.
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)

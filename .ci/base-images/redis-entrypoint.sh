@@ -1,5 +1,5 @@
 #!/bin/sh
-# As the official image, run Redis as the user redis and without protected mode.
+# Run Redis as the user redis and without protected mode, as the official image does.
 set -eu
 
 case $1 in -* | *.conf) set -- redis-server "$@" ;; esac

@@ -38,7 +38,7 @@ check_password() {
     *) note "DATABASE_URL does not point to this project's PostgreSQL."; return ;;
   esac
   [ -n "$postgres" ] || { note "The password of DATABASE_URL is checked while PostgreSQL runs."; return; }
-  # Through the environment: every user of the machine can read a command's arguments.
+  # Pass the URL in the environment: every user of the machine can read a command's arguments.
   answer=$(DATABASE_URL=$url docker exec --env DATABASE_URL --env PGCONNECT_TIMEOUT=3 "$postgres" \
     sh -c 'exec psql --no-psqlrc --quiet --tuples-only --command "SELECT 1" "$DATABASE_URL"' 2>&1)
   case $answer in

@@ -43,7 +43,7 @@ def call(
             try:
                 return process.wait()
             except KeyboardInterrupt:
-                # The terminal has sent it to the program too, which decides what to do.
+                # The terminal sends Ctrl-C to the program too. The program decides when to exit.
                 continue
             except SystemExit:
                 process.terminate()
@@ -68,7 +68,7 @@ def current_environ(target: str | None = None) -> dict[str, str]:
 
 
 def start_for_one_off(target: str | None = None, *, migrated: bool = True) -> dict[str, str]:
-    """Start the backing services for a command beside web, and return its environment.
+    """Start the backing services for a one-off command, and return its environment.
 
     With ``migrated``, a database that was never migrated is migrated first.
     """
@@ -171,12 +171,12 @@ def logs(*names: str) -> None:
 
 
 def manage(*args: str, target: str | None = None) -> int:
-    """Run manage.py beside web."""
+    """Run a manage.py command."""
     return call([*MANAGE, *args], start_for_one_off(target))
 
 
 def makemigrations(*args: str) -> int:
-    """Write migrations, which only the dev target can."""
+    """Write migrations. Only the dev target can."""
     environ = start_for_one_off("dev", migrated=False)
     return call([*MANAGE, "makemigrations", *args], environ)
 
@@ -211,7 +211,7 @@ def db_upgrade() -> None:
 
 
 def debug() -> int:
-    """Run web in the foreground for a debugger. It does not reload, which would end the session."""
+    """Run web in the foreground for a debugger. Reloading is off: it would end the session."""
     start_for_one_off("dev")
     port, debug_port = wanted_port("web"), os.environ["DEBUG_PORT"]
     with STACK.locked():
@@ -230,7 +230,7 @@ def debug() -> int:
 def dbshell() -> int:
     """Open psql on the app's database."""
     environ = start_for_one_off()
-    # The role's time limits are those of requests.
+    # Lift the role's time limits, which are meant for requests.
     environ["PGOPTIONS"] = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
     return call([str(services.postgres_program("psql")), environ["DATABASE_URL"]], environ, ROOT)
 

@@ -34,7 +34,7 @@ def password_file(data: Path) -> Path:
 
 
 def create(service: Service, data: Path, *, durable: bool) -> None:
-    """Create the data directory and run the init scripts; ``data`` exists once all is done."""
+    """Create the data directory and run the init scripts; ``data`` appears only on success."""
     new = data.with_name(f"{data.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True, mode=0o700)
@@ -60,7 +60,7 @@ def create(service: Service, data: Path, *, durable: bool) -> None:
     os.chown(file, owner.st_uid, owner.st_gid)
     done = initdb(
         *("--username=postgres", f"--pwfile={file}", "--auth=scram-sha-256"),
-        # The same on every machine, whatever locales are installed.
+        # The built-in locale does not depend on the machine's installed locales.
         *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         *("--locale=C", "--no-sync", "--no-instructions"),
     )
@@ -116,8 +116,8 @@ def check_version(data: Path) -> None:
 def remove_stale_pid_file(data: Path) -> None:
     """Let PostgreSQL start after a crash or a reboot.
 
-    It refuses to start while any process has the pid in postmaster.pid. The server processes of a
-    killed postmaster exit by themselves; this waits for them.
+    PostgreSQL refuses to start while any process has the pid in postmaster.pid. The server
+    processes of a killed postmaster exit by themselves; this function waits for them.
     """
     pid_file = data / "postmaster.pid"
     if not pid_file.exists():

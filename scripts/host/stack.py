@@ -38,7 +38,7 @@ class Stack:
 
     @contextlib.contextmanager
     def locked(self, *, wait: bool = True) -> Iterator[None]:
-        """Keep other commands from changing this stack, after waiting for one that does.
+        """Hold this stack's lock, so that no other command changes the stack; wait for the lock.
 
         Raises BlockingIOError instead of waiting if ``wait`` is false.
         """
@@ -62,7 +62,7 @@ class Stack:
         }
 
     def check_ports(self, ports: Mapping[str, int]) -> None:
-        """Raise UserError if other programs use any of the ports; it names all of them."""
+        """Raise a UserError that names every port which another program uses."""
         taken = []
         for service in (service for service in self.services if service.name in ports):
             port = ports[service.name]
@@ -77,7 +77,7 @@ class Stack:
             raise UserError("\n".join(taken))
 
     def ensure(self, service: Service, program: Program) -> None:
-        """Start a service unless it runs already in the same way."""
+        """Start a service, or restart it if its program has changed."""
         if service.ensure(program):
             address = f" on {HOST}:{program.port}" if program.port else ""
             say(f"  {service.name:<9} {program.label}{address}")
