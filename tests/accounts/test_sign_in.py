@@ -75,7 +75,7 @@ def test_session_of_an_earlier_release_stays_signed_in(client: Client, ada: User
 def test_outdated_password_hash_is_replaced_at_sign_in(
     client: Client, settings: Settings, former: str
 ) -> None:
-    # Without the fast hasher that the tests use.
+    # Leave out the tests' fast hasher.
     hashers = settings.PASSWORD_HASHERS[1:]
     settings.PASSWORD_HASHERS = [f"django.contrib.auth.hashers.{former}", *hashers]
     user = User.objects.create_user("ada@example.com", PASSWORD)

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a real backing service, to take that service away and bring it back."""
+"""A TCP proxy in front of a real backing service, to simulate an outage and its end."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 
 class Proxy:
-    """Forwards connections to ``target``. What clients send while it is paused arrives late."""
+    """Forwards connections to ``target``, and holds data back while it is paused."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         """Listen on a free port of the loopback interface."""
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        # How often a client sent something: commands, for a client that waits for each reply.
+        # Number of chunks from clients. A client that waits for each reply sends one per command.
         self.sent = 0
         self._running = threading.Event()
         self._running.set()
@@ -28,14 +28,14 @@ class Proxy:
         self._running.clear()
 
     def resume(self) -> None:
-        """Forward what was held back, and everything after it."""
+        """Forward the data that was held back, and all later data."""
         self._running.set()
 
     def close(self) -> None:
         """Close all connections."""
         self.resume()
         for each in self._sockets:
-            # Wakes a thread that reads from it, as close() does not.
+            # shutdown() wakes a thread that reads from the socket; close() does not.
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()

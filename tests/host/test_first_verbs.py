@@ -52,12 +52,12 @@ def test_dump_of_a_new_clone_loads_into_a_new_clone(fresh_clone: Clone, tmp_path
     dump = tmp_path / "first.dump"
     assert f"Wrote {dump}." in fresh_clone.make("db-dump", f"FILE={dump}")
     fresh_clone.make("reset", "FORCE=1")
-    # Without FORCE=1: nothing is in the way.
+    # FORCE=1 is not needed, because there is no data to replace.
     assert "Loaded the dump." in fresh_clone.make("db-load", f"FILE={dump}")
     assert fresh_clone.sql(USERS) == [(1,)]
 
 
-def test_other_verbs_work_or_name_what_comes_first(make_clone: MakeClone) -> None:
+def test_other_verbs_work_or_name_the_verb_to_run_first(make_clone: MakeClone) -> None:
     clone = make_clone("other")
     assert "make up" in clone.make("logs", status=2)
     assert "make up" in clone.make("db-upgrade", status=2)

@@ -1,4 +1,4 @@
-"""What the first verb says when the virtual environment cannot be made."""
+"""The first verb explains why the virtual environment cannot be created."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scripts.stack.project_copy import ROOT
 from tests.host.conftest import MakeClone
 
 
-def test_too_old_python_is_named(make_clone: MakeClone, tmp_path: Path) -> None:
+def test_unusable_python_is_named(make_clone: MakeClone, tmp_path: Path) -> None:
     clone = make_clone()
     old = tmp_path / "python"
     old.write_text("#!/bin/sh\nexit 1\n")

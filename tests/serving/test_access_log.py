@@ -39,7 +39,7 @@ PEER = "10.0.0.1"
         (b"[]:443", 1, PEER),
     ],
 )
-def test_client_ip_is_the_one_that_the_outermost_trusted_proxy_saw(
+def test_client_ip_comes_from_the_outermost_trusted_proxy(
     forwarded_for: bytes, trusted: int, client: str
 ) -> None:
     assert client_ip(PEER, forwarded_for, trusted) == client
@@ -74,7 +74,7 @@ def request_id(trusted_proxies: int, **headers: str) -> str:
 TRACE = "Root=1-67891233-abcdef012345678912345678"
 
 
-def test_request_id_is_the_load_balancers_trace_id_before_the_clients_own() -> None:
+def test_load_balancers_trace_id_takes_precedence_over_x_request_id() -> None:
     assert request_id(1, x_request_id="forged", x_amzn_trace_id=TRACE) == TRACE
 
 
@@ -92,7 +92,7 @@ def test_request_id_comes_from_a_proxy_that_sends_x_request_id() -> None:
         (1, {}),
     ],
 )
-def test_request_id_is_new_without_a_proxys_valid_one(
+def test_request_id_is_generated_unless_a_proxy_sends_a_valid_one(
     trusted_proxies: int, headers: dict[str, str]
 ) -> None:
     made = request_id(trusted_proxies, **headers)

@@ -1,4 +1,4 @@
-"""Requests through this project's ASGI handler end as through Django's own."""
+"""This project's ASGI handler, compared with Django's own where both must agree."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CROWD = THREADS * (1 + QUEUED_PER_THREAD)
 
 
 def trail(request: HttpRequest) -> list[str]:
-    """Return the names of the hooks that have seen the request."""
+    """Return the names of the middleware hooks that have run for the request."""
     return request.__dict__.setdefault("trail", [])  # type: ignore[no-any-return]
 
 
@@ -169,7 +169,7 @@ class OtherURLconf:
 
 
 class Gate:
-    """A stream of three parts. It makes the second and the third when it is told to."""
+    """A stream of three parts. The second and the third wait for ``next_part``."""
 
     def __init__(self) -> None:
         self.next_part = threading.Semaphore(0)
@@ -209,7 +209,7 @@ def async_stream(_request: HttpRequest) -> StreamingHttpResponse:
 
 
 def begun_stream(request: HttpRequest) -> StreamingHttpResponse:
-    """Stream users, of whom the view has read the first already."""
+    """Stream users from an iterator whose first user the view has already read."""
 
     def emails() -> Iterator[str]:
         for user in User.objects.order_by("email").iterator(chunk_size=1):
@@ -257,7 +257,7 @@ def file(request: HttpRequest) -> FileResponse:
 
 
 class BrokenConverter:
-    """A path converter with a mistake: other errors than ValueError do not mean "no match"."""
+    """A faulty path converter. Only a ValueError would mean "no match"."""
 
     regex = "[a-z]+"
 
@@ -382,7 +382,7 @@ def site(settings: Settings) -> None:
 
 @pytest.fixture(params=["Django's own", "this project's"])
 def handler(request: pytest.FixtureRequest, site: None) -> ASGIHandler:
-    """Django's handler, which shows what is right, and ours."""
+    """Django's handler, as the reference, and ours."""
     if request.param == "Django's own":
         return ASGIHandler()
     return ThreadPoolASGIHandler(THREADS)
@@ -422,19 +422,19 @@ def connections_in_use() -> int:
 
 @pytest.fixture
 def idle_connections(transactional_db: None) -> Iterator[int]:
-    """The number of connections in use; after the test no further one may be missing."""
+    """The number of connections in use; fails if more are in use after the test."""
     connection.close()
     before = connections_in_use()
     yield before
     connection.close()
-    # The pool takes them back in a thread of its own.
+    # The pool takes connections back in a thread of its own.
     end = time.monotonic() + 10
     while connections_in_use() > before:
         assert time.monotonic() < end, "connections are missing from the pool"
         time.sleep(0.01)
 
 
-# -- the same as Django's own ---------------------------------------------------------------------
+# -- agreement with Django's own handler ----------------------------------------------------------
 
 
 def test_middleware_of_every_kind_runs_in_order(handler: ASGIHandler, kind: str) -> None:
@@ -561,7 +561,7 @@ def test_context_variables_reach_the_view(handler: ASGIHandler, kind: str) -> No
 
 def test_async_view_runs_in_the_servers_event_loop(handler: ASGIHandler) -> None:
     async def exchanges() -> list[str]:
-        # A middleware chooses the URLconf of the second.
+        # A middleware chooses the URLconf of the second request.
         responses = [await Exchange(path)(handler) for path in ("/event_loop/", "/moved/")]
         return [str(id(asyncio.get_running_loop())), *(each.text for each in responses)]
 
@@ -615,7 +615,7 @@ def test_disconnect_closes_the_stream(
 def test_cancelled_stream_is_closed(
     idle_connections: int, ours: ThreadPoolASGIHandler, signals: list[str], address: str
 ) -> None:
-    """As a worker does that has to stop."""
+    """A worker cancels its open streams when it has to stop."""
 
     async def cancel() -> None:
         exchange = Exchange(f"/{address}/")
@@ -678,7 +678,7 @@ def test_begun_stream_is_not_broken_by_failed_transactions_of_others(
         finally:
             gate.end_transaction.set()
         assert {(await task).text for task in tasks} == {"rolled back"}
-        # The thread that ran the view serves others.
+        # The thread that ran the view serves other requests.
         responses = await asyncio.gather(*(Exchange("/sync/query/")(handler) for _ in tasks))
         assert {response.status for response in responses} == {200}
         return exchange.text

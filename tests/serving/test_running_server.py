@@ -29,7 +29,7 @@ EMAIL, PASSWORD = "user@example.com", "correct horse battery staple"
 
 
 class Response:
-    """A response, read whole."""
+    """A response whose body has been read."""
 
     def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.status = status

@@ -1,4 +1,4 @@
-"""Verbs as the first one in a fresh clone, where neither an image nor a database exists.
+"""Each verb as the first one in a fresh clone, where neither an image nor a database exists.
 
 The tests share one clone and run in this order.
 """
