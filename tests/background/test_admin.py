@@ -19,20 +19,27 @@ LIST = reverse("admin:django_ox_oxtask_changelist")
 pytestmark = pytest.mark.django_db
 
 
-def test_admin_shows_status_age_and_attempts_of_a_task(admin_client: Client) -> None:
+@pytest.mark.parametrize(
+    ("status", "since"),
+    [("READY", "enqueued_at"), ("RUNNING", "last_attempted_at"), ("FAILED", "finished_at")],
+)
+def test_admin_shows_status_age_and_attempts_of_a_task(
+    admin_client: Client, status: str, since: str
+) -> None:
     result = run_command.enqueue("clearsessions")
-    an_hour_ago = timezone.now() - timedelta(hours=1)
+    now = timezone.now()
+    times = dict.fromkeys(("enqueued_at", "last_attempted_at", "finished_at"), now)
     OxTask.objects.filter(pk=result.id).update(
-        status="FAILED", attempts=10, enqueued_at=an_hour_ago, finished_at=an_hour_ago
+        **times | {since: now - timedelta(hours=1)}, status=status, attempts=7
     )
 
-    page = admin_client.get(LIST, {"status__exact": "FAILED"}).text
+    page = admin_client.get(LIST, {"status__exact": status}).text
 
     for column, text in {
         "name": "background.tasks.run_command clearsessions",
-        "status": "Failed",
+        "status": status.capitalize(),
         "age": "1\xa0hour",
-        "attempts": "10",
+        "attempts": "7",
     }.items():
         cell = page.split(f'class="field-{column}')[1].split("</t")[0]
         assert text in cell

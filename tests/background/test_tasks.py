@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.tasks import TaskResultStatus, task
+from django.utils import timezone
 from django_ox.models import OxTask
 from django_ox.testing import run_tasks
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -29,6 +33,7 @@ def add(a: int, b: int) -> int:
 @task
 def fail() -> None:
     """A task that always fails."""
+    logger.info("failing")
     raise RuntimeError("out of paper")
 
 
@@ -37,11 +42,6 @@ def send(away: str) -> None:
     """A task that fails while a file exists."""
     if Path(away).exists():
         raise ConnectionRefusedError("mail server")
-
-
-@task(unique=True)  # type: ignore[call-overload, untyped-decorator]
-def rebuild(name: str) -> None:
-    """A task that is not enqueued twice with the same arguments."""
 
 
 def test_task_result_can_be_read_after_the_run() -> None:
@@ -113,21 +113,6 @@ def test_tasks_with_higher_priority_run_first() -> None:
     assert [result.id for result in run_tasks()] == [high.id, low.id]
 
 
-def test_unique_task_is_enqueued_once_while_it_waits() -> None:
-    first = rebuild.enqueue("a")
-    with bound_contextvars(request_id="another request"):
-        assert rebuild.enqueue("a").id == first.id
-    assert rebuild.enqueue("b").id != first.id
-    assert len(run_tasks()) == 2
-
-
-def test_unique_task_is_enqueued_again_once_it_runs() -> None:
-    first = rebuild.enqueue("a")
-    OxTask.objects.update(status="RUNNING")
-
-    assert rebuild.enqueue("a").id != first.id
-
-
 def test_log_lines_of_a_task_have_the_id_of_the_request_that_enqueued_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -141,6 +126,28 @@ def test_log_lines_of_a_task_have_the_id_of_the_request_that_enqueued_it(
     (context,) = seen
     assert context["request_id"] == "Root=1-abc"
     assert (context["task_id"], context["task_path"]) == (result.id, add.module_path)
+
+
+def test_retry_logs_the_id_of_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(logger, "info", lambda _message: seen.append(get_contextvars()))
+    with bound_contextvars(request_id="Root=1-abc"):
+        fail.enqueue()
+
+    run_tasks()
+    OxTask.objects.update(run_after=None)
+    run_tasks()
+
+    assert [context["request_id"] for context in seen] == ["Root=1-abc"] * 2
+
+
+@pytest.mark.parametrize(("minutes", "healthy"), [(9, True), (11, False)])
+def test_health_command_fails_once_a_task_waits_too_long(minutes: int, healthy: bool) -> None:
+    add.enqueue(1, 2)
+    OxTask.objects.update(enqueued_at=timezone.now() - timedelta(minutes=minutes))
+
+    with nullcontext() if healthy else pytest.raises(CommandError, match="660s old"):
+        call_command("ox_health", "--max-age=600")
 
 
 def test_run_command_returns_the_output_of_the_command() -> None:
