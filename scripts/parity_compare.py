@@ -73,7 +73,7 @@ class Difference(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The key, and the only target that has it."""
+        """The key, followed by the target if only one has it."""
         if self.ecs is None:
             return f"{self.key} (only in dev)"
         return f"{self.key} (only in ecs)" if self.dev is None else self.key
@@ -100,13 +100,13 @@ def compare(section: str, dev: dict[str, str], ecs: dict[str, str]) -> list[Diff
             bare = Difference(key, dev.get(key), ecs.get(key), "")
             found.append(bare._replace(reason=reason(section, bare.name)))
         elif dev[key].startswith("not reachable"):
-            # Equal, but a problem.
+            # The targets agree, but an unreachable service is still a problem.
             found.append(Difference(key, dev[key], ecs[key], ""))
     return found
 
 
 def common(these: str, those: str) -> str:
-    """Return the first text's words that are in the second one too, in their order."""
+    """Return the words of the first text that the second one also contains, in order."""
     return " ".join(word for word in these.split() if word in those.split())
 
 

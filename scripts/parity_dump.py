@@ -34,7 +34,7 @@ SECRETS = {name for name, entry in CONTRACT.items() if entry.secret}
 
 
 def mask(text: str) -> str:
-    """Replace the values of secret variables by their names.
+    """Replace the values of secret variables with their names.
 
     Values under eight characters are skipped: they are likely to be parts of other words.
     """

@@ -40,7 +40,7 @@ for connection in held:
     connection.execute("SELECT count(*) FROM accounts_user WHERE email = 'nobody'")
 time.sleep({HELD})
 """
-# PSS of all its processes, in kB.
+# Prints the PSS of all PostgreSQL processes, in kB.
 MEMORY = "cat /proc/[0-9]*/smaps_rollup | awk '/^Pss:/ { sum += $2 } END { print sum }'"
 TRANSACTIONS = "SELECT sum(xact_commit) FROM pg_stat_database WHERE datname = 'methodhub'"
 

@@ -58,7 +58,7 @@ def write(results: Sequence[Result], docs: Path) -> None:
 def page(results: Sequence[Result]) -> str:
     """Return the page: the machine, then each group's description, table and chart.
 
-    A group that was measured at another time or place names the difference.
+    A group that was measured on another day or machine names the difference.
     """
     common = results[0].machine
     parts = [PAGE.format(machine=markdown(["machine", ""], [list(row) for row in common.items()]))]

@@ -9,7 +9,7 @@ function similarity(a, b,    i, shared) {
   return 2 * shared / (length(a) + length(b) - 2)
 }
 
-# The contract's name that is most like this one; nothing when none is like it.
+# The most similar name in the contract, or nothing if no name is similar enough.
 function nearest(name,    candidate, score, best, found) {
   best = 0.5
   for (candidate in known) {

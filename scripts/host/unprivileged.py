@@ -1,4 +1,4 @@
-"""Run PostgreSQL as another user when the user is root, since it refuses to run as root."""
+"""Run PostgreSQL as another user when make runs as root: PostgreSQL refuses to run as root."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def find_runner(program: Path, folder: Path) -> Runner:
     For a user other than root that is the plain command. For root it is USER, who becomes the owner
     of ``folder``. Below a folder that only root may enter, such as /root, USER also needs a
     capability to pass: CAP_DAC_READ_SEARCH or, in a container without it, CAP_DAC_OVERRIDE. The
-    server calls access(2) on its own file, which ignores capabilities unless no_setuid_fixup is
+    server calls access(2) on its own file. That call ignores capabilities unless no_setuid_fixup is
     set; see capabilities(7).
 
-    Raises UserError if nothing works.
+    Raises UserError if no way works.
     """
     if os.geteuid() != 0:
         return Runner()
