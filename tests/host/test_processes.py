@@ -1,4 +1,4 @@
-"""Starting, stopping and killed processes. The tests share one clone and run in this order."""
+"""Starting, stopping and killing processes. The tests share one clone and run in this order."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def kill(*processes: psutil.Process) -> None:
-    """Kill processes that are not children of this one, and wait for their end."""
+    """Kill processes that are not children of this one, and wait until they have ended."""
     for process in processes:
         process.kill()
     deadline = time.monotonic() + 5

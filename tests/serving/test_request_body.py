@@ -92,7 +92,7 @@ def test_refused_client_that_keeps_sending_is_cut_off_within_four_seconds() -> N
     asyncio.run(upload())
 
 
-def test_many_uploads_at_once_cannot_fill_tmp_and_small_forms_still_work(
+def test_simultaneous_uploads_cannot_fill_tmp_and_small_forms_still_work(
     settings: Settings,
 ) -> None:
     async def upload() -> None:

@@ -1,6 +1,6 @@
-"""Requests that no browser sends, to the ecs container: never a 500, a traceback or a leak.
+"""Malformed and random requests to the ecs container cause no 500, no traceback and no leak.
 
-They are sent over raw sockets, since HTTP clients correct or refuse most of them. The random
+The tests use raw sockets, because HTTP clients correct or refuse most of these requests. The random
 requests have a fixed seed, so that a failure can be reproduced. There are about 1,500 requests.
 """
 
@@ -115,7 +115,7 @@ def wire(web: Container) -> Wire:
 
 
 @pytest.mark.parametrize("path", TRAVERSALS)
-def test_no_path_leaves_the_static_files(wire: Wire, path: str) -> None:
+def test_path_traversal_does_not_leave_the_static_files(wire: Wire, path: str) -> None:
     response = wire.check(http(path=path))
     assert not response.startswith(b"HTTP/1.1 200")
 
@@ -133,7 +133,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize(("field", "value"), FIELDS)
-def test_unusual_login_form_is_no_server_error(
+def test_unusual_login_form_causes_no_server_error(
     wire: Wire, web: Container, field: str, value: str
 ) -> None:
     browser = web.browser()
@@ -164,7 +164,7 @@ QUERIES = [
 ]
 
 
-def test_unusual_admin_query_is_no_server_error(wire: Wire, web: Container) -> None:
+def test_unusual_admin_query_causes_no_server_error(wire: Wire, web: Container) -> None:
     browser = web.browser()
     password = web.stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
     web.stack.ensure_superuser()
@@ -190,7 +190,7 @@ SESSIONS = [
 
 @pytest.mark.parametrize("name", ["sessionid", "csrftoken", "messages"])
 @pytest.mark.parametrize("value", SESSIONS)
-def test_unusual_cookie_is_no_server_error(wire: Wire, name: str, value: str) -> None:
+def test_unusual_cookie_causes_no_server_error(wire: Wire, name: str, value: str) -> None:
     for path in ("/", "/admin/", "/admin/login/"):
         assert wire.check(http(path=path, headers={"Cookie": f"{name}={value}"}))
 
@@ -259,7 +259,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("number", range(len(MALFORMED)))
-def test_malformed_or_oversized_request_is_no_server_error(wire: Wire, number: int) -> None:
+def test_malformed_or_oversized_request_causes_no_server_error(wire: Wire, number: int) -> None:
     wire.check(MALFORMED[number])
 
 
@@ -321,7 +321,7 @@ def test_random_requests_do_not_grow_memory(wire: Wire, web: Container) -> None:
 DISK = "import shutil; total, used, _ = shutil.disk_usage('/tmp'); print(total, used)"
 
 
-def test_uploads_at_once_leave_half_of_tmp_free(wire: Wire, web: Container) -> None:
+def test_simultaneous_uploads_leave_half_of_tmp_free(wire: Wire, web: Container) -> None:
     size = 10_000_000
     headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
     before = int(web.python(DISK).split()[1])
@@ -329,7 +329,7 @@ def test_uploads_at_once_leave_half_of_tmp_free(wire: Wire, web: Container) -> N
         uploads = []
         for _ in range(20):
             uploads.append(connections.enter_context(socket.create_connection(wire.address, 30)))
-            # A refused upload is closed while it is sent.
+            # The server closes the connection of a refused upload while the body is being sent.
             with contextlib.suppress(ConnectionError):
                 uploads[-1].sendall(http("POST", "/none", headers) + b"0" * (size - 1))
         total, used = map(int, web.python(DISK).split())
@@ -339,7 +339,7 @@ def test_uploads_at_once_leave_half_of_tmp_free(wire: Wire, web: Container) -> N
 
 
 def test_no_errors_logged_during_the_fuzzing(web: Container) -> None:
-    """After all of the above, the same processes run and have logged no error."""
+    """The container that received all requests above has not restarted or logged an error."""
     assert web.restarts() == 0
     assert web.browser().get("/readyz").status == 200
     log = web.logs()

@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A fresh clone that runs the dev stack, removed with it at the end."""
+    """A fresh clone with a running dev stack. Both are removed at the end."""
     clone = Clone(tmp_path_factory.mktemp("recipes") / "methodhub", PROJECT, WEB_PORT)
     assert clone.run("make", "up").returncode == 0
     yield clone
@@ -79,13 +79,13 @@ def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
     wait_for(lambda: Browser(clone.site).get("/").status == 200, 10)
 
 
-def test_variable_recipe_declares_and_documents_it(clone: Clone) -> None:
+def test_variable_recipe_declares_and_documents_the_variable(clone: Clone) -> None:
     follow(clone, "a variable")
     assert re.search(r"^PAGE_SIZE +20 +default ", clone.run("make", "env").stdout, re.MULTILINE)
     assert "`PAGE_SIZE`" in (clone.folder / "docs/configuration.md").read_text()
 
 
-def test_backing_service_recipe_starts_it_and_sets_its_url(clone: Clone) -> None:
+def test_backing_service_recipe_starts_the_service_and_sets_its_url(clone: Clone) -> None:
     follow(clone, "a backing service")
     queue = clone.container("queue")
     assert engine.run("docker", "exec", queue, "redis-cli", "ping").stdout == "PONG\n"
@@ -96,7 +96,7 @@ def test_backing_service_recipe_starts_it_and_sets_its_url(clone: Clone) -> None
     assert clone.run("make", "lint").returncode == 0
 
 
-def test_replicas_recipe_starts_three(clone: Clone) -> None:
+def test_replicas_recipe_starts_three_replicas(clone: Clone) -> None:
     follow(clone, "replicas")
     assert len(clone.container("web").split()) == 3
     for replica in range(3):

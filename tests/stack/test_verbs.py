@@ -145,7 +145,7 @@ def give(clone: Clone, user: int, group: int) -> None:
         os.chown(path, user, group)
 
 
-def test_up_prodlike_replaces_web_only_and_keeps_sessions(clone: Clone, browser: Browser) -> None:
+def test_up_prodlike_keeps_backing_services_and_sessions(clone: Clone, browser: Browser) -> None:
     services = clone.container("postgres"), clone.container("redis")
     done = clone.run("make", "up-prodlike")
     assert done.returncode == 0
@@ -260,7 +260,7 @@ def test_snapshot_restores_while_web_runs(clone: Clone, browser: Browser) -> Non
     assert "make db-snapshots" in gone.stderr
 
 
-def test_dump_and_load(clone: Clone, tmp_path: Path) -> None:
+def test_load_restores_a_dump_and_rejects_a_broken_one(clone: Clone, tmp_path: Path) -> None:
     file = tmp_path / "methodhub.dump"
     assert clone.run("make", "db-dump", f"FILE={file}").returncode == 0
     assert "FORCE=1" in clone.run("make", "db-dump", f"FILE={file}").stderr
@@ -283,7 +283,7 @@ def test_make_test_runs_one_file(clone: Clone) -> None:
     assert re.search(r"=+ \d+ passed", done.stdout)
 
 
-def test_reset_asks_first(clone: Clone) -> None:
+def test_reset_without_force_deletes_nothing(clone: Clone) -> None:
     done = clone.run("make", "reset")
     assert done.returncode != 0
     assert "FORCE=1" in done.stderr

@@ -1,4 +1,4 @@
-"""The worker container: it loses no task, stops in time, and may do no more than web may."""
+"""The worker container loses no task, stops in time, and has the same limits as web."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from scripts.stack.engine import PROJECT, ROOT, Container, Stack, wait_for
 from tests.stack.figures import figure
 
-# LOCK_TIMEOUT, half of it until a worker looks for ended leases, and a start of the task.
+# LOCK_TIMEOUT, half of it until a worker checks for expired leases, and the start of the task.
 RUNS_AGAIN_WITHIN = 30 + 15 + 5
 OUTAGE = 10.0
 ENQUEUE = """
@@ -57,11 +57,11 @@ class Note(NamedTuple):
 
     at: float
     task: str
-    moment: str
+    event: str
 
 
 class Queue:
-    """Workers with the tasks of tests/stack/apps/tasks_app.py, and what these wrote."""
+    """Workers that run the tasks of tests/stack/apps/tasks_app.py, and the tasks' output."""
 
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
@@ -81,7 +81,7 @@ class Queue:
         return worker
 
     def python(self, code: str, *arguments: str) -> str:
-        """Run code beside the workers, as a request of the site would."""
+        """Run code in a new container with the workers' settings, and return its output."""
         variables = [part for item in self.env.items() for part in ("--env", "=".join(item))]
         run = ("run", "--rm", "--no-deps", "--no-TTY", *variables, *self.options)
         return self.stack.compose(*run, "worker", "python", "-c", code, *arguments)
@@ -94,17 +94,17 @@ class Queue:
         return self.python(STATES).split()
 
     def lines(self) -> list[Note]:
-        """Return what the tasks wrote."""
+        """Return the lines that the tasks wrote."""
         if not self.notes.exists():
             return []
         rows = (line.split() for line in self.notes.read_text().splitlines())
-        return [Note(float(at), task, moment) for at, task, moment in rows]
+        return [Note(float(at), task, event) for at, task, event in rows]
 
-    def wait_for_lines(self, moment: str, count: int, seconds: float) -> list[Note]:
-        """Wait until tasks wrote ``count`` lines of a moment, "start" or "end"."""
+    def wait_for_lines(self, event: str, count: int, seconds: float) -> list[Note]:
+        """Wait until tasks wrote ``count`` lines of an event, "start" or "end"; return them."""
 
         def enough() -> list[Note]:
-            found = [line for line in self.lines() if line.moment == moment]
+            found = [line for line in self.lines() if line.event == event]
             return found if len(found) >= count else []
 
         return wait_for(enough, seconds)[0]
@@ -145,9 +145,9 @@ def test_task_of_a_killed_worker_runs_again(queue: Queue) -> None:
     assert queue.states() == ["SUCCESSFUL"]
 
 
-def test_stopped_worker_finishes_the_tasks_in_hand_and_takes_no_others(queue: Queue) -> None:
+def test_stopped_worker_finishes_running_tasks_and_starts_no_others(queue: Queue) -> None:
     worker = queue.start()
-    # As many as one worker runs at once, and one that has to wait.
+    # One worker runs four tasks at once. The fifth has to wait.
     queue.enqueue(*"abcde", seconds=8)
     queue.wait_for_lines("start", 4, 30)
 
@@ -158,7 +158,7 @@ def test_stopped_worker_finishes_the_tasks_in_hand_and_takes_no_others(queue: Qu
     figure("tasks", "worker stopped with 4 tasks in hand", f"exits 0 after {seconds:.1f} s")
     assert exit_code(worker) == 0
     assert seconds < 30
-    assert sorted(line.task for line in queue.lines() if line.moment == "end") == [*"abcd"]
+    assert sorted(line.task for line in queue.lines() if line.event == "end") == [*"abcd"]
     assert sorted(queue.states()) == ["READY", *["SUCCESSFUL"] * 4]
 
 
@@ -175,21 +175,21 @@ def test_worker_survives_ten_seconds_without_postgresql(
     postgres.docker(fault)
     time.sleep(OUTAGE)
     postgres.docker({"stop": "start", "pause": "unpause"}[fault])
-    mended = time.time()
+    restored = time.time()
 
     ends = queue.wait_for_lines("end", 12, RUNS_AGAIN_WITHIN + 30)
     wait_for(lambda: set(queue.states()) == {"SUCCESSFUL"}, RUNS_AGAIN_WITHIN)
-    first = min(line.at for line in ends if line.at > mended)
-    figure("tasks", f"postgres {fault}, 10 s", f"next task ends {first - mended:.1f} s after it")
+    first = min(line.at for line in ends if line.at > restored)
+    figure("tasks", f"postgres {fault}, 10 s", f"next task ends {first - restored:.1f} s after it")
     assert {line.task for line in ends} == set(names)
     assert worker.restarts() == 0
     assert worker.inspect()["State"]["Running"]
-    # One line for an outage, and not one for each poll.
+    # An outage is logged once, not at every poll.
     assert worker.logs().count("worker_poll_failed") == (1 if fault == "stop" else 0)
 
 
-def test_mail_waits_for_a_mail_server_that_is_away(queue: Queue, stack: Stack) -> None:
-    """tests/background/test_tasks.py proves that the retries go on for more than ten minutes."""
+def test_mail_is_sent_after_mail_server_outage(queue: Queue, stack: Stack) -> None:
+    """tests/background/test_tasks.py shows that retries outlast an outage of ten minutes."""
     server = f"{PROJECT}-mail"
     queue.env |= {
         "EMAIL_URL": f"smtp://{server}:2525",

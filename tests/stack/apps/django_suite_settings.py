@@ -1,4 +1,4 @@
-"""The settings of Django's own tests, with what this project's ASGI handler reads."""
+"""The settings of Django's own tests, and the setting that this project's ASGI handler reads."""
 
 from test_sqlite import *  # type: ignore[import-not-found]  # noqa: F403
 
