@@ -16,7 +16,7 @@ _env = load_or_exit(serving=True)
 
 bind = f"0.0.0.0:{_env.PORT}"
 workers = _env.WORKERS
-worker_class = "serving.gunicorn_worker.Worker"
+worker_class = "serving.gunicorn_worker.DrainingWorker"
 # The workers share the memory of one import. So no import may connect or start a thread.
 preload_app = True
 keepalive = _env.KEEP_ALIVE

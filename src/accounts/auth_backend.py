@@ -36,7 +36,7 @@ class LockoutBackend(ModelBackend):
         password: str | None = None,
         **kwargs: Any,
     ) -> User | None:
-        """Return the user whose password it is.
+        """Return the user with this address and password.
 
         Raises TooManyAttemptsError if the attempt is refused, or if it fails and was the last one
         allowed. Raises PermissionDenied after other failures, so that no later backend checks the
@@ -76,7 +76,7 @@ def sign_in_limits(request: HttpRequest | None, username: str) -> dict[str, int]
 
     One network alone cannot lock an account for other networks: its own limit for the account is
     reached long before. Many networks together can, but not for a device that the account has
-    signed in on. The numbers leave an office behind one address room for typing errors.
+    signed in on. The limits of a network leave room for the typing errors of a whole office.
     """
     account = account_key(username)
     if request is None:

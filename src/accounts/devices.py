@@ -24,13 +24,13 @@ MAX_ACCOUNTS = 5
 
 def known_device(request: HttpRequest, account: str) -> str | None:
     """Return the id of a device on which ``account`` has signed in before."""
-    device, accounts = _read(request)
+    device, accounts = _read_cookie(request)
     return device if account in accounts else None
 
 
 def remember_device(request: HttpRequest, account: str) -> None:
     """Record that ``account`` has signed in on this device, for ``set_device_cookie``."""
-    device, accounts = _read(request)
+    device, accounts = _read_cookie(request)
     accounts = [known for known in accounts if known != account][1 - MAX_ACCOUNTS :]
     request.device_cookie = [device or secrets.token_urlsafe(12), *accounts, account]  # type: ignore[attr-defined]
 
@@ -48,7 +48,7 @@ def set_device_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
         )
 
 
-def _read(request: HttpRequest) -> tuple[str, list[str]]:
+def _read_cookie(request: HttpRequest) -> tuple[str, list[str]]:
     try:
         device, *accounts = signing.loads(
             request.COOKIES.get(COOKIE, ""), salt=__name__, max_age=MAX_AGE

@@ -29,7 +29,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to the admin.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
-    # Every session started before it was last raised is refused.
+    # end_sessions raises it, and sessions from before are then refused.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -57,11 +57,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
     def get_session_auth_hash(self) -> str:
-        """Return what a session must hold to be this user's."""
+        """Return the hash that a valid session of this user holds."""
         return self._with_epoch(super().get_session_auth_hash())
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
-        """Return the same for each former secret key."""
+        """Return that hash for each former secret key."""
         return map(self._with_epoch, super().get_session_auth_fallback_hash())
 
     def _with_epoch(self, auth_hash: str) -> str:

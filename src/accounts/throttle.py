@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=10)
 # Expired counters that each new attempt deletes, so that the table stays small.
 CLEANUP_BATCH = 100
-# Seconds that a sign-in waits for others that are being checked.
+# Seconds that a sign-in waits for other sign-ins whose passwords are being checked.
 MAX_WAIT = 2.0
 
 # Rows are locked in the order of their keys, so that two statements cannot deadlock.
-_ADD = """
+_ADD_TO_COUNTERS = """
     INSERT INTO accounts_attemptcounter AS counter (key, attempts, expires)
     SELECT key, GREATEST(%(step)s, 0), statement_timestamp() + %(window)s
     FROM unnest(%(keys)s::text[]) AS key ORDER BY key
@@ -76,13 +76,13 @@ def count_attempt(limits: Mapping[str, int], window: timedelta = WINDOW) -> list
 
     ``limits`` maps the key of each counter to the attempts allowed within ``window``. The check and
     the count are one transaction, so parallel attempts cannot exceed a limit. It is the outermost
-    transaction (RuntimeError otherwise): a rollback of the request would forget the attempt.
+    transaction (RuntimeError otherwise), because a rollback of the request would undo the count.
 
     Raises TooManyAttemptsError, and counts nothing, if a counter was at its limit before. So
     attempts during a lockout do not extend it, and do not use up the limits of other counters.
     """
     with transaction.atomic(durable=True):
-        rows = _add(1, limits, window)
+        rows = _add_to_counters(1, limits, window)
         if excess := [row for row in rows if row.attempts > limits[row.key]]:
             raise TooManyAttemptsError(
                 max(row.seconds_left for row in excess), locked=any(row.locked for row in excess)
@@ -113,7 +113,7 @@ def count_revocable_attempt(limits: Mapping[str, int]) -> list[str]:
 
 def uncount_attempt(keys: Iterable[str]) -> None:
     """Take back an attempt that succeeded."""
-    _add(-1, keys, WINDOW)
+    _add_to_counters(-1, keys, WINDOW)
 
 
 def lock(keys: Iterable[str]) -> TooManyAttemptsError:
@@ -167,8 +167,8 @@ def too_many_attempts_response(request: HttpRequest, exception: Exception) -> Ht
     return response
 
 
-def _add(step: int, keys: Iterable[str], window: timedelta) -> list[_Row]:
+def _add_to_counters(step: int, keys: Iterable[str], window: timedelta) -> list[_Row]:
     with connection.cursor() as cursor:
         params: dict[str, Any] = {"step": step, "window": window, "keys": list(keys)}
-        cursor.execute(_ADD, params)
+        cursor.execute(_ADD_TO_COUNTERS, params)
         return [_Row(*row) for row in cursor.fetchall()]

@@ -1,6 +1,6 @@
-"""PostgreSQL connections whose every wait is bounded, with or without a connection pooler.
+"""PostgreSQL connections with a time limit for every wait, with or without a connection pooler.
 
-The time limits of requests are settings of the database role, which ``migrate`` makes. PgBouncer
+The time limits of requests are settings of the database role; ``migrate`` sets them. PgBouncer
 and RDS Proxy refuse them as startup options. With a pooler, a ``SET`` would affect other clients.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds that an idle connection of the pool has to show that it works, before a request gets it.
+# Seconds that the check of a pooled connection may take, before a request gets the connection.
 CHECK_TIMEOUT = 1.0
 # Seconds that the client waits for a reply beyond the server's own statement_timeout.
 REPLY_GRACE = 1.0
@@ -39,8 +39,8 @@ class TimeoutConnection(psycopg.Connection[Any]):
     """A connection that stops waiting for a server that does not reply.
 
     A server whose machine has stalled, or whose packets are lost, sends nothing: neither
-    connect_timeout nor statement_timeout nor keepalives end the wait. A statement that the server
-    has not ended REPLY_GRACE seconds after statement_timeout never ends.
+    connect_timeout nor statement_timeout nor keepalives end the wait. If the server has not ended
+    a statement REPLY_GRACE seconds after statement_timeout, it is not going to reply.
     """
 
     # Seconds that one round trip may take; None for no limit.
@@ -55,7 +55,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.reply_timeout)
         except errors._WaitTimeout:  # noqa: SLF001, RUF100 - psycopg has no public name for it
-            # A late reply would be taken for that to the next statement.
+            # On an open connection, a late reply would be read as that to the next statement.
             self.pgconn.finish()
             raise errors.ConnectionTimeout(
                 f"PostgreSQL did not reply within {self.reply_timeout} s"
@@ -72,15 +72,15 @@ def check_connection(pooled: TimeoutConnection) -> None:
 
 
 def _reply_timeout(statement_timeout: float) -> float | None:
-    """Return how long the client waits, in seconds, where the server has this limit in seconds."""
+    """Return the client's timeout for a server's statement_timeout, both in seconds."""
     return statement_timeout + REPLY_GRACE if statement_timeout else None
 
 
-def threads(env: Environment) -> int:
-    """Return how many synchronous views a process runs at once.
+def thread_count(env: Environment) -> int:
+    """Return the number of threads that run a web process's requests.
 
-    For each pooled connection, five threads can hold it or wait for it (max_waiting). The sixth is
-    for views that need none, or that fail at once because too many wait.
+    For each pooled connection, five threads can hold it or wait for it (max_waiting). The sixth
+    is for views that need none, or that fail at once because too many wait.
     """
     return 6 * env.DATABASE_POOL_SIZE
 
@@ -111,8 +111,8 @@ def pool_options(env: Environment) -> dict[str, Any]:
 def request_settings(env: Environment) -> dict[str, Any]:
     """Return DATABASES["default"] for processes that serve requests."""
     return _settings(env) | {
-        # A server-side cursor would be read on after its connection went back to the pool, and a
-        # transaction pooler cannot keep it.
+        # An iterator over a server-side cursor would still be reading after its connection went
+        # back to the pool, and a transaction pooler cannot keep the cursor.
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 
@@ -139,16 +139,16 @@ def _settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
             "connect_timeout": env.DATABASE_CONNECT_TIMEOUT,
             "pool": pool_options(env),
         }
-        # Those of the URL win.
+        # The options of DATABASE_URL override these.
         | settings["OPTIONS"],
     }
 
 
 def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
-    """Lift the role's time limits for a new connection, and let it have server-side cursors.
+    """Lift the role's time limits for a new connection, and allow server-side cursors.
 
     Behind a pooler it changes nothing, because the pooler would give the changed connection to
-    requests. A pooler is recognised by the backend's process number: its clients get another one.
+    requests. A pooler is recognised by the process number it reports, which is not the backend's.
     """
     server: Any = connection.connection
     direct = server.execute(
@@ -163,8 +163,8 @@ def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
 def set_role_limits(database: DatabaseWrapper, env: Environment) -> None:
     """Set the time limits of requests on the connection's role, unless they are set already.
 
-    They apply to new connections, also to those that a pooler opens. PostgreSQL lets a role change
-    its own settings.
+    They apply to new connections, including those that a pooler opens. PostgreSQL lets a role
+    change its own settings.
     """
     limits = {
         "statement_timeout": f"{env.DATABASE_STATEMENT_TIMEOUT}ms",

@@ -2,9 +2,9 @@
 
 django-redis ignores errors, so Django's own ``cached_db`` does not notice a write or a delete that
 Redis missed: when Redis returns, a signed-out session is valid again, and a changed one has its old
-value. Here each cache entry names the cache generation in which it was written, a random token that
-Redis keeps beside the entries, and an entry of another generation is ignored. A process that missed
-a write starts a new generation before it trusts the cache again.
+value. So each cache entry names the cache generation in which it was written: a random token, which
+Redis stores too. Entries of another generation are ignored. A process that missed a write starts a
+new generation before it trusts the cache again.
 """
 
 from __future__ import annotations
@@ -38,27 +38,28 @@ class CacheGeneration:
         """Start as if a write had been missed."""
         self.token: str | None = None
         self._lock = threading.Lock()
+        # The number of missed writes, and how many of them a new generation has covered.
         self._missed = 1
-        self._made_good = 0
+        self._covered = 0
         self._thread: threading.Thread | None = None
 
     @property
     def trusted(self) -> bool:
         """Whether Redis knows of every write of this process."""
-        return self._missed == self._made_good
+        return self._missed == self._covered
 
     def renew(self) -> str | None:
         """Start a new generation and return its token; return None if Redis does not answer.
 
         A token is sent only once. If Redis executes the command late, no entry has that token yet.
         """
-        # Read first: this token does not make good a write that is missed from here on.
+        # Read first: the new token does not cover writes that are missed after this line.
         missed = self._missed
         token = secrets.token_urlsafe(8)
         if not _cache().set(GENERATION_KEY, token, settings.SESSION_COOKIE_AGE):
             return None
         with self._lock:
-            self._made_good = max(self._made_good, missed)
+            self._covered = max(self._covered, missed)
             self.token = token
         return token
 
@@ -130,14 +131,14 @@ class SessionStore(DatabaseSessionStore):
         Otherwise a process that did not notice the outage would still accept this session.
         """
         user_id, auth_hash = self.get(SESSION_KEY), self.get(HASH_SESSION_KEY, "")
-        redis_noted = self._delete(self.session_key)
+        redis_deleted = self._delete(self.session_key)
         self.clear()
         self._session_key = None
-        if user_id and not redis_noted:
+        if user_id and not redis_deleted:
             _end_sessions(user_id, auth_hash)
 
     def _delete(self, session_key: str | None) -> bool:
-        """Return whether Redis took note of it."""
+        """Delete the session; return whether Redis executed the delete."""
         if session_key is None:
             return True
         super().delete(session_key)
@@ -153,7 +154,7 @@ class SessionStore(DatabaseSessionStore):
         if not token or _cache().set(KEY_PREFIX + str(self.session_key), entry, timeout) is None:
             self.generation.write_missed()
 
-    # Django's asynchronous versions know nothing of the cache. These run those above in a thread.
+    # Django's asynchronous methods bypass the cache. These run the methods above in a thread.
 
     async def aload(self) -> dict[str, Any]:
         return await sync_to_async(self.load)()

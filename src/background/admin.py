@@ -1,4 +1,4 @@
-"""The list of tasks in the admin: status, for how long, and after how many attempts."""
+"""The list of tasks in the admin, with their status, its age and the number of attempts."""
 
 from django.contrib import admin
 from django.utils.timesince import timesince

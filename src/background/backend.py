@@ -1,6 +1,6 @@
 """The backend of Django's Tasks API: django-ox on PostgreSQL, with three additions.
 
-https://docs.djangoproject.com/en/6.1/topics/tasks/ and docs/tasks.md.
+See https://docs.djangoproject.com/en/6.1/topics/tasks/ and docs/tasks.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Task[**P, R](PolicyTask[P, R]):
     """A task with the options of django-ox (max_attempts, backoff, timeout) and ``unique``.
 
     With ``unique``, at most one task with the same arguments waits: ``enqueue()`` returns the
-    waiting one instead of adding another. A task that runs already does not count, since it may
-    have read its data before this change.
+    waiting one instead of adding another. A running task does not count, since it may have read
+    its data before the caller's change.
     """
 
     unique: bool = False
@@ -38,7 +38,7 @@ class Task[**P, R](PolicyTask[P, R]):
 class Backend(OxBackend):
     """OxBackend with unique tasks, and with the request's id in the worker's log.
 
-    Migration 0001 adds the third: a notification that wakes a worker when a task is committed.
+    Migration 0001 makes the third addition: a notification wakes a worker at a task's commit.
     """
 
     task_class = Task
@@ -58,9 +58,9 @@ class Backend(OxBackend):
 
         key = unique_key(task, args, kwargs)
         with transaction.atomic():
-            # Both locks last until the caller's transaction ends. The first makes others that
-            # enqueue this key wait; the second keeps workers from a task that waits, so that it
-            # runs after the commit and sees what the caller wrote.
+            # Both locks last until the caller's transaction ends. The first blocks other enqueues
+            # of this key. The second keeps workers from starting the waiting task before the
+            # commit, so that the task sees the caller's changes.
             holder, _ = UniqueKey.objects.select_for_update().get_or_create(key=key)
             waiting = (
                 OxTask.objects.select_for_update()
@@ -75,6 +75,6 @@ class Backend(OxBackend):
 
 
 def unique_key(task: DjangoTask[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    """Return what two calls must have in common to count as the same task."""
+    """Return a key that is equal for two calls of a task with the same arguments."""
     call = [task.module_path, task.queue_name, args, kwargs]
     return hashlib.sha256(json.dumps(call, sort_keys=True).encode()).hexdigest()

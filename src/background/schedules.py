@@ -1,20 +1,20 @@
-"""Work that runs by the clock. Each entry runs once, however many workers there are.
+"""Scheduled tasks. Each entry runs once, however many workers there are.
 
-`manage.py` runs the same commands as one-offs, for a scheduler outside such as ECS's.
+An external scheduler, such as ECS's, may run the same commands of manage.py as one-offs.
 """
 
 from typing import Any
 
 
 def command(cron: str, *words: str) -> dict[str, Any]:
-    """Run ``manage.py WORDS…`` at the times of a five-field cron expression, in UTC."""
+    """Return a schedule for ``manage.py WORDS…``; ``cron`` is a five-field expression in UTC."""
     return {"task": "background.tasks.run_command", "args": list(words), "cron": cron}
 
 
 SCHEDULES = {
-    # Every day at 03:00 UTC: sessions that have expired.
+    # Every day at 03:00 UTC: delete expired sessions.
     "clear-sessions": command("0 3 * * *", "clearsessions"),
-    # Every day at 03:10 and 03:20 UTC: finished tasks, and failed ones that nobody ran again.
+    # Every day at 03:10 and 03:20 UTC: delete old finished and failed tasks.
     "prune-finished-tasks": command("10 3 * * *", "ox_prune", "--older-than=7d"),
     "prune-failed-tasks": command("20 3 * * *", "ox_prune", "--older-than=90d", "--include-failed"),
 }

@@ -1,4 +1,4 @@
-"""Tasks of no app in particular."""
+"""Tasks that belong to no single app."""
 
 from io import StringIO
 

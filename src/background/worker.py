@@ -1,4 +1,4 @@
-"""The worker: django-ox's, woken by PostgreSQL as soon as a task is committed."""
+"""django-ox's worker, woken by PostgreSQL as soon as a task is committed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from background.backend import REQUEST_ID
 
 logger = logging.getLogger(__name__)
 
-# Migration 0001 notifies it.
+# The channel that the trigger of migration 0001 notifies.
 CHANNEL = "background_task"
 # Seconds until the listener notices a stop.
 LISTEN_TIMEOUT = 0.5
 # Seconds between attempts to listen while PostgreSQL is away.
 RECONNECT_INTERVAL = 1.0
-# Seconds between log lines about it, of which django-ox would write one for each poll.
+# Seconds between log lines about failed polls. django-ox would log each one.
 POLL_FAILURE_LOG_INTERVAL = 60.0
 
 
@@ -39,7 +39,7 @@ class WakeableStop(threading.Event):
         self._wake.set()
 
     def wake(self) -> None:
-        """End the present wait, or the next."""
+        """End the current wait, or the next one if no thread waits."""
         self._wake.set()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -72,7 +72,7 @@ class PollFailureFilter(logging.Filter):
 class Worker(OxWorker):
     """django-ox's worker, which also listens for new tasks and logs their requests' ids.
 
-    Without the connection that listens, it finds tasks by polling, as django-ox does.
+    While the connection that listens is down, it finds tasks by polling, as django-ox does.
     """
 
     _stop: WakeableStop

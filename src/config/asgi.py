@@ -12,12 +12,12 @@ django.setup(set_prefix=False)
 # These modules read the settings, so Django must be set up first.
 from django.conf import settings  # noqa: E402
 
-from backends.database import threads  # noqa: E402
+from backends.database import thread_count  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
 from serving.access_log import AccessLog  # noqa: E402
 from serving.asgi_handler import ThreadPoolASGIHandler  # noqa: E402
 from serving.request_body import RequestBodyLimit  # noqa: E402
 
-_django = cast("ASGI3Application", ThreadPoolASGIHandler(threads(settings.ENV)))
+_django = cast("ASGI3Application", ThreadPoolASGIHandler(thread_count(settings.ENV)))
 _limited = RequestBodyLimit(_django, settings.ENV.WORKERS)
 application = Probes(AccessLog(_limited, settings.ENV.TRUSTED_PROXY_COUNT))

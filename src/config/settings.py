@@ -26,7 +26,7 @@ SECRET_KEY_FALLBACKS = ENV.SECRET_KEY_FALLBACKS
 ALLOWED_HOSTS = ENV.ALLOWED_HOSTS
 CSRF_TRUSTED_ORIGINS = ENV.CSRF_TRUSTED_ORIGINS
 
-# Longer request bodies get 413 (serving.request_body). It must hold the largest file upload.
+# Longer request bodies get 413 (serving.request_body). The limit must allow the largest upload.
 REQUEST_BODY_MAX_BYTES = 10 * 2**20
 
 ROOT_URLCONF = "config.urls"
@@ -143,9 +143,10 @@ TASKS = {
             "MAX_ATTEMPTS": 10,
             "BACKOFF_INITIAL": 10,
             "BACKOFF_MAX": 3600,
-            # Seconds until the tasks of a worker that was killed run again; live workers renew.
+            # Seconds until another worker may run the tasks of a killed one. Live workers renew.
             "LOCK_TIMEOUT": 30,
-            # Seconds a task may take, then seconds until a worker whose task ignores that ends.
+            # Seconds that a task may take, and seconds more until its worker exits if the task
+            # ignores that.
             # Together they are less than ECS's stopTimeout (30), so a deployment kills no task.
             "TASK_TIMEOUT": 20,
             "TASK_TIMEOUT_GRACE": 5,

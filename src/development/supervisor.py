@@ -67,13 +67,13 @@ def supervise(main: Callable[[], None]) -> NoReturn:
         status = _wait(child)
         if status in waits_for_change:
             print("Waiting for a change under src/ to start again.", file=sys.stderr)
-            # Polled, since file events miss what was saved before the child exited.
+            # Polled, since file events miss files that were saved before the child exited.
             while modification_times() == _loaded:
                 time.sleep(0.2)
         elif status != RELOAD:
             sys.exit(status)
-        # It has started in this environment. If it is refused from now on, the contract in the
-        # code has changed.
+        # The process has started in this environment. If the environment is refused from now on,
+        # the contract in the code has changed.
         waits_for_change.add(os.EX_CONFIG)
 
 

@@ -182,9 +182,9 @@ class Environment:
 
     # -- limits -----------------------------------------------------------------------------------
 
-    # A process runs six threads for each connection (backends.database.threads). The largest pool
-    # means 240, and one worker still fits into the pids_limit of compose.ecs-local.yml. For more,
-    # add workers or replicas: Python runs one thread of a process at a time.
+    # A process runs six threads for each connection (backends.database.thread_count). The largest
+    # pool means 240, and one worker still fits into the pids_limit of compose.ecs-local.yml. For
+    # more, add workers or replicas: Python runs one thread of a process at a time.
     DATABASE_POOL_SIZE: int = variable(
         "Largest number of PostgreSQL connections of one web process.",
         default=8,
@@ -202,8 +202,8 @@ class Environment:
     )
     DATABASE_STATEMENT_TIMEOUT: int = variable(
         "Milliseconds that one SQL statement of a request may take; 0 for no limit. migrate sets "
-        "it on the database role. A second later, the connection to a PostgreSQL that does not "
-        "answer is closed.",
+        "it on the database role. If PostgreSQL has not answered a second after the limit, the "
+        "connection is closed.",
         default=3000,
         validator=Between(0, 3_600_000),
     )

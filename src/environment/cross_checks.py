@@ -57,7 +57,7 @@ def misspells(name: str, right: str) -> bool:
 
 
 def _missing(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Problem]:
-    # With an invalid TARGET, only what every target requires.
+    # With an invalid TARGET, only variables that every target requires can be missing.
     targets = {values["TARGET"]} if values["TARGET"] else set(TARGETS)
     required = {name for name, entry in CONTRACT.items() if targets <= set(entry.required_in)}
     if "DATABASE_SECRET" not in given:

@@ -47,7 +47,7 @@ def validate_options(options: Mapping[str, Any]) -> None:
 
 
 def refuses(options: Mapping[str, Any]) -> bool:
-    """Return whether libpq refuses the options, whose names it must know."""
+    """Return whether libpq refuses the options. It must know their names."""
     if any(
         not re.fullmatch(r"-?[0-9]{1,9}", str(value))
         for name, value in options.items()

@@ -26,7 +26,10 @@ MAX_VALUE_SIZE = 65_536
 
 
 class Reading(NamedTuple):
-    """The environment, or its problems; and the source of each value. None holds a secret."""
+    """The environment, or its problems; and the source of each value.
+
+    Problems and sources never contain a secret.
+    """
 
     environment: Environment | None
     problems: list[Problem]
@@ -96,7 +99,7 @@ def read_environment(environ: Mapping[str, str] = os.environ) -> Reading:
 
 
 def _raw_value(environ: Mapping[str, str], name: str) -> tuple[str | None, str, str]:
-    """Return the variable's text, its source, and an error message or nothing."""
+    """Return the variable's text, its source, and an error message or an empty string."""
     value = environ.get(name)
     file_name = name + FILE_SUFFIX
     file = environ.get(file_name)
@@ -105,7 +108,7 @@ def _raw_value(environ: Mapping[str, str], name: str) -> tuple[str | None, str, 
     if value is not None and file is not None:
         return None, "environment", f"Set together with {file_name}."
     if value is not None:
-        return _clean(value, "environment")
+        return _clean_value(value, "environment")
     # An unreadable path is not printed: it may be a secret in the wrong variable.
     path = Path(file or "")
     try:
@@ -121,10 +124,10 @@ def _raw_value(environ: Mapping[str, str], name: str) -> tuple[str | None, str, 
     source = f"{file_name}={path if printable else ascii(file)}"
     if len(content) > MAX_VALUE_SIZE:
         return None, source, f"Its file is larger than {MAX_VALUE_SIZE} bytes."
-    return _clean(content.decode("utf-8", "surrogateescape"), source)
+    return _clean_value(content.decode("utf-8", "surrogateescape"), source)
 
 
-def _clean(value: str, source: str) -> tuple[str | None, str, str]:
+def _clean_value(value: str, source: str) -> tuple[str | None, str, str]:
     """Return the value without the newline that editors and `echo` add to a file."""
     value = value.rstrip("\r\n")
     if not value.strip():

@@ -20,15 +20,15 @@ class Problem(NamedTuple):
 
 
 def table(problems: Sequence[Problem]) -> str:
-    """Return a sentence and a row for each problem."""
+    """Return a sentence with the number of problems, and a table with a row for each."""
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     heading = Problem("Variable", "What is wrong", "Expected", "Where it is set")
-    return f"The environment has {count}; nothing was started.\n\n" + columns(
+    return f"The environment has {count}; nothing was started.\n\n" + aligned_columns(
         [heading, *sorted(problems)]
     )
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
+def aligned_columns(rows: Sequence[Sequence[str]]) -> str:
     """Return the rows as lines of text, with the cells aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(

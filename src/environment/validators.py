@@ -16,7 +16,7 @@ from redis import ConnectionPool
 
 from environment.libpq import validate_options
 
-# Django's own check security.W009 asks for these.
+# The limits of Django's own check security.W009.
 INSECURE_KEY_PREFIX = "django-insecure-"
 MIN_KEY_LENGTH = 50
 MIN_KEY_CHARACTERS = 5
@@ -31,7 +31,7 @@ MAIL_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def validate_text(value: object) -> None:
-    """Refuse NUL, and bytes of the environment that are not UTF-8: no server takes them."""
+    """Refuse NUL and bytes that are not UTF-8, because no server accepts them."""
     if not isinstance(value, str) or "\0" in value or not _is_unicode(value):
         raise ValidationError("Not text in UTF-8.")
 
@@ -140,7 +140,7 @@ def validate_origin(value: str) -> None:
 
 
 def validate_secret_key(value: str) -> None:
-    """Refuse what Django's check security.W009 warns about."""
+    """Refuse keys that Django's check security.W009 warns about."""
     if len(value) < MIN_KEY_LENGTH or len(set(value)) < MIN_KEY_CHARACTERS:
         raise ValidationError(
             f"Shorter than {MIN_KEY_LENGTH} characters, or nearly all the same; "

@@ -40,8 +40,8 @@ def home(request: HttpRequest) -> HttpResponse:
             "django": django.get_version(),
             "python": platform.python_version(),
             "services": [
-                _check("PostgreSQL", _postgres_version),
-                _check("Redis", _redis_version),
+                _check_service("PostgreSQL", _postgres_version),
+                _check_service("Redis", _redis_version),
             ],
         }
     return render(request, "home/home.html", context)
@@ -60,7 +60,7 @@ def _signed_in_user(request: HttpRequest) -> User | None:
         return None
 
 
-def _check(name: str, version: Callable[[], str]) -> Service:
+def _check_service(name: str, version: Callable[[], str]) -> Service:
     try:
         version()  # may connect first, so the second call measures the round trip alone
         start = time.perf_counter()

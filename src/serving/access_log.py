@@ -24,8 +24,8 @@ logger = logging.getLogger("access")
 # Ids that proxies make: AWS's trace header, a UUID, a W3C trace id. The length is bounded, and
 # white space is excluded so that an id cannot add lines or fields to the log.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:;=+/@-]{1,128}")
-# A load balancer writes X-Amzn-Trace-Id itself; to a Root that the client sent, it adds a Self of
-# its own. It passes X-Request-ID on unchanged, so that header counts only without the other one.
+# An AWS load balancer sets X-Amzn-Trace-Id; if the client sent one, it adds its own Self field. It
+# passes X-Request-ID on unchanged, so that header is used only if the other one is absent.
 _REQUEST_ID_HEADERS = (b"x-amzn-trace-id", b"x-request-id")
 # nginx's status for a client that disconnected before the response.
 CLIENT_CLOSED_REQUEST = 499
@@ -93,7 +93,7 @@ class AccessLog:
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
         """Return the id that a trusted proxy gave the request, or a new one.
 
-        Without a proxy, anybody could give their requests the id of somebody else's.
+        Without a proxy, any client could reuse the id of another client's request.
         """
         for name in _REQUEST_ID_HEADERS if self.trusted_proxies else ():
             value = headers.get(name, b"").decode("latin-1")

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 # Bytes of a file to read at once. A file up to this size is sent from memory.
 FILE_BLOCK = 2**19
 # Requests that may wait for a thread, for each thread. With the default pool that is 96 for a
-# worker, a burst that it works off in about a second. More would wait longer than people do.
+# worker, which it serves in about a second. More requests would wait longer than users do.
 QUEUED_PER_THREAD = 2
 
 
@@ -51,7 +51,7 @@ class ThreadPoolASGIHandler(ASGIHandler):
         BaseHandler.__init__(self)
         self.load_middleware(is_async=False)
         self.async_prefixes = tuple(settings.ASYNC_PATH_PREFIXES)
-        # A second middleware chain, so only where it is needed.
+        # This loads a second middleware chain, so it is created only if a path needs it.
         self.async_handler = ASGIHandler() if self.async_prefixes else None
         executor = ThreadPoolExecutor(threads, "view")
         self.respond = sync_to_async(self._respond, thread_sensitive=False, executor=executor)
@@ -66,7 +66,7 @@ class ThreadPoolASGIHandler(ASGIHandler):
             async with ThreadSensitiveContext(executor=thread):
                 await super().__call__(scope, receive, send)
         finally:
-            # Calls that are still queued run first.
+            # The thread ends after its queued calls.
             thread.shutdown(wait=False)
 
     async def handle(self, scope: Any, receive: Any, send: Any) -> None:
@@ -122,7 +122,7 @@ class ThreadPoolASGIHandler(ASGIHandler):
         await self.send_response(response, send)
 
     def _respond(self, scope: Any, body: IO[bytes]) -> tuple[Any, list[BaseDatabaseWrapper]]:
-        """Return the response, still to be sent, and the connections that a stream has in use.
+        """Return the response, not yet sent, and the connections whose transaction a stream needs.
 
         The response is closed already unless it is a stream.
         """
@@ -136,8 +136,8 @@ class ThreadPoolASGIHandler(ASGIHandler):
             else:
                 body.close()
             if not response.streaming or _read_small_file(response):
-                # Sends request_finished before the response: however slowly the client reads, the
-                # connection is back in the pool.
+                # This sends request_finished before the response is sent, so a client that reads
+                # slowly keeps no connection from the pool.
                 response.close()
                 return response, []
             return response, _detach_transactions()
@@ -145,7 +145,7 @@ class ThreadPoolASGIHandler(ASGIHandler):
             body.close()
             raise
         finally:
-            # A stream goes on in another thread, and this thread serves another request.
+            # A stream continues in another thread, and this thread serves another request.
             close_old_connections()
 
     async def _send_stream(
@@ -153,9 +153,9 @@ class ThreadPoolASGIHandler(ASGIHandler):
     ) -> None:
         """Send a stream part by part until it ends or the client disconnects; close it."""
         if transactions:
-            await sync_to_async(_attach)(transactions)
+            await sync_to_async(_attach_transactions)(transactions)
         if not response.is_async:
-            response.streaming_content = _in_request_thread(response.streaming_content)
+            response.streaming_content = _iterate_in_request_thread(response.streaming_content)
         try:
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -196,7 +196,8 @@ def _detach_transactions() -> list[BaseDatabaseWrapper]:
     """Take from this thread, and return, the connections inside a transaction.
 
     An iterator that the view has begun to read may have entered ``atomic``. Its transaction must
-    go on in the thread that reads the rest, and must not meet the next request of this thread.
+    continue in the thread that reads the rest. Left here, it would include the queries of this
+    thread's next request.
     """
     detached = [each for each in connections.all(initialized_only=True) if each.in_atomic_block]
     for connection in detached:
@@ -205,12 +206,12 @@ def _detach_transactions() -> list[BaseDatabaseWrapper]:
     return detached
 
 
-def _attach(detached: list[BaseDatabaseWrapper]) -> None:
+def _attach_transactions(detached: list[BaseDatabaseWrapper]) -> None:
     for connection in detached:
         connections[connection.alias] = connection
 
 
-async def _in_request_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _iterate_in_request_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Yield the parts of a synchronous stream, each made in the request's own thread."""
     next_part = sync_to_async(lambda: next(parts, None))
     while (part := await next_part()) is not None:

@@ -2,8 +2,8 @@
 
 It is for access lines. Writing one line per request from the event loop costs a quarter of a small
 request: the write releases the interpreter lock to another thread. And when the reader of the pipe
-is slow, the write blocks every request. Other lines are written at once, since the last lines of a
-process must be out before it dies: lines in the buffer are lost if the process is killed.
+is slow, the write blocks every request. Lines still in the buffer are lost if the process is
+killed. So all other lines, which may explain the end of a process, are written at once.
 
 The standard library's QueueHandler and QueueListener do not replace it. They write each line by
 itself, which took 12 to 20 % more processor time per request than batches, and their queue grows

@@ -14,8 +14,8 @@ probe fails. So the worker shuts down in steps, counted from SIGTERM:
 
 Workers that share one listening socket get uneven shares: the worker that wakes first accepts most
 connections and keeps them. So each worker also listens on its own socket, and Linux distributes
-new connections. The price: connections queued on a hung worker's own socket wait with it, and are
-reset if it is killed.
+new connections. Consequence: connections queued on a hung worker's own socket wait with it, and
+are reset if it is killed.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class DrainingServer(Server):
         )
         await super().shutdown(sockets)
         disconnect.cancel()
-        # uvicorn cancels tasks without waiting, and the end of the event loop would cancel them
-        # once more, in the midst of their clean-up.
+        # uvicorn cancels tasks without waiting. The end of the event loop would cancel them again,
+        # during their clean-up.
         if self.server_state.tasks and not self.force_exit:
             await asyncio.wait(self.server_state.tasks, timeout=cleanup / 2)
 
@@ -113,11 +113,11 @@ def close_connections_while_draining(app: ASGI3Application) -> ASGI3Application:
     return wrapped
 
 
-class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
+class DrainingWorker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     """UvicornWorker, on a DrainingServer."""
 
     # With a WebSocket library installed, uvicorn would accept WebSocket requests, and Django's
-    # handler would log an error for each one. Now they are answered as plain HTTP.
+    # handler would log an error for each one. "none" makes it answer them as plain HTTP.
     CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"ws": "none"}
 
     async def _serve(self) -> None:
@@ -134,22 +134,22 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # it is untyped
 
 
 def own_sockets(shared: list[socket.socket]) -> list[socket.socket]:
-    """Return, for each bound socket, another one on the same address that is not shared.
+    """Return a socket of this worker alone for each shared one, bound to the same address.
 
     SO_REUSEPORT (socket(7)) is set after the bind, so a second server on the port still fails to
-    start. Only Linux distributes connections; elsewhere the last socket would get them all, and
-    the list is empty.
+    start. Only Linux distributes connections. On other systems the last socket would get them all,
+    so the list is empty there.
     """
     if sys.platform != "linux":
         return []
     own = []
     for bound in shared:
-        beside = socket.socket(bound.family, bound.type)
-        for each in (bound, beside):
+        unshared = socket.socket(bound.family, bound.type)
+        for each in (bound, unshared):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        beside.bind(bound.getsockname())
-        own.append(beside)
+        unshared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        unshared.bind(bound.getsockname())
+        own.append(unshared)
     return own
 
 

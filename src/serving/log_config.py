@@ -19,13 +19,13 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 # Attributes of Django's and uvicorn's records that are left out. The representation of `request`
-# holds the query string, which may be secret; the others repeat what the line says already.
+# holds the query string, which may be secret; the others repeat the rest of the line.
 _DROPPED_EXTRAS = ("request", "response", "color_message", "server_time")
-# Whoever reads a password reset link can set the password, until the link is used.
+# Anyone who reads a password reset link can set the password, until the link is used.
 _RESET_TOKEN = re.compile(r"(/reset/[^/\s]+/)[^/\s]+")
 
 
-def _clean(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _clean_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for name in _DROPPED_EXTRAS:
         event.pop(name, None)
     if "status_code" in event:
@@ -42,7 +42,7 @@ _SHARED_PROCESSORS: list[Processor] = [
     structlog.stdlib.add_logger_name,
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    _clean,
+    _clean_event,
 ]
 
 

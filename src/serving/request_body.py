@@ -35,16 +35,16 @@ LINGER_TIMEOUT = 2.0
 class RequestBodyLimit:
     """ASGI middleware: 413 to a body that is too large, 503 while /tmp has no room for it.
 
-    Two limits, since one client can send many bodies at once. REQUEST_BODY_MAX_BYTES bounds each
+    There are two limits, since one client can send many bodies. REQUEST_BODY_MAX_BYTES bounds each
     body. Together, the bodies of all processes get half of /tmp. The other half is for the files
     that Django copies out of them, so an accepted upload can always be processed. Bodies that
-    Django keeps in memory (FILE_UPLOAD_MAX_MEMORY_SIZE) do not count: forms work in any case.
+    Django keeps in memory (FILE_UPLOAD_MAX_MEMORY_SIZE) do not count, so forms work with /tmp full.
     """
 
     def __init__(self, app: ASGI3Application, processes: int) -> None:
-        """Wrap ``app``, which runs in that many processes with the same /tmp."""
+        """Wrap ``app``, which runs in ``processes`` processes that share one /tmp."""
         self.app = app
-        # gettempdir() tests the directory by writing, once: with /tmp full it would find none.
+        # The first gettempdir() writes a test file, so it would find no directory with /tmp full.
         self.spool_limit = shutil.disk_usage(tempfile.gettempdir()).total // 2 // processes
         self.spooled = 0
 
@@ -78,7 +78,7 @@ class RequestBodyLimit:
                         raise OSError(errno.ENOSPC, "The bodies of other requests use half of /tmp")
             return event
 
-        async def watch(event: ASGISendEvent) -> None:
+        async def send_and_mark_started(event: ASGISendEvent) -> None:
             nonlocal started
             started = True
             await send(event)
@@ -99,7 +99,7 @@ class RequestBodyLimit:
             length = dict(scope["headers"]).get(b"content-length", b"0")
             if length.isdigit() and int(length) > settings.REQUEST_BODY_MAX_BYTES:
                 raise RequestDataTooBig
-            await self.app(scope, receive_within_limits, watch)
+            await self.app(scope, receive_within_limits, send_and_mark_started)
         except RequestDataTooBig:
             refusal = 413, []
         except OSError as error:

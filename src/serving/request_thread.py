@@ -22,8 +22,8 @@ class RequestThread(Executor):
 
     By itself, Django keeps a connection until it closes the response. A stream would then hold one
     for as long as it is open, and a request that is cancelled might never return its own. So this
-    thread returns its connections after each call. The price is that each call takes one from the
-    pool, and the pool checks it with a round trip.
+    thread returns its connections after each call. Consequence: each call with a query takes a
+    connection from the pool, which checks it with a round trip.
     """
 
     def __init__(self) -> None:

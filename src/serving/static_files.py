@@ -11,10 +11,10 @@ from whitenoise.middleware import WhiteNoiseMiddleware
 
 
 class StaticFilesMiddleware(WhiteNoiseMiddleware):  # type: ignore[misc]  # it is untyped
-    """WhiteNoise's middleware, which supports only the synchronous chain, for both chains.
+    """WhiteNoise's middleware for both chains; WhiteNoise itself supports only the synchronous one.
 
-    In an asynchronous chain, Django would run WhiteNoise's own in a thread, and hold that thread
-    until the view has answered.
+    In an asynchronous chain, Django would run WhiteNoise's middleware in a thread, and hold that
+    thread until the view has answered.
     """
 
     async_capable = True

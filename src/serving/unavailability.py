@@ -18,7 +18,7 @@ TITLE = "The service is temporarily unavailable"
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Answer an uncaught exception with 503 or with Django's own 500; the URLconf's handler500.
 
-    A middleware would not do: Django calls handler500 for exceptions of middleware, too.
+    A middleware would miss exceptions of other middleware, for which Django calls handler500 too.
     """
     if not is_unavailability(sys.exception()):
         return django_server_error(request)

@@ -66,9 +66,9 @@ def test_abandoned_requests_do_not_delay_the_next(stack: Stack) -> None:
         address = urlsplit(container.url)
         threads = int(
             container.python(
-                "from backends.database import threads\n"
+                "from backends.database import thread_count\n"
                 "from environment.reading import load_or_exit\n"
-                "print(threads(load_or_exit()))"
+                "print(thread_count(load_or_exit()))"
             )
         )
         abandoned = [

@@ -4,9 +4,9 @@ from django.db import migrations
 
 
 def remove_content_types(apps: Any, _schema_editor: Any) -> None:
-    """Remove the permissions of django-axes, which the admin would go on offering.
+    """Remove the permissions of django-axes, which the admin would still offer.
 
-    The tables stay: replicas of the previous release use them while a deployment rolls.
+    The tables stay: replicas of the previous release use them during a deployment.
     """
     apps.get_model("contenttypes", "ContentType").objects.filter(app_label="axes").delete()
 

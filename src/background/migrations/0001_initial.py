@@ -1,8 +1,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-# Once for each statement, and delivered when its transaction commits. The channel is
-# background.worker.CHANNEL.
+# Notifies background.worker.CHANNEL once per statement. PostgreSQL delivers the notification when
+# the transaction commits.
 NOTIFY = """
 CREATE FUNCTION background_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -38,10 +38,10 @@ class Command(BaseCommand):
         from accounts.factories import UserFactory
 
         before = User.objects.count()
-        # One hash for all users, because hashing is slow on purpose.
         reseed_random("methodhub")
         UserFactory.reset_sequence(1)
         same = {
+            # One hash for all users, because hashing is slow on purpose.
             "password": make_password(PASSWORD),
             "date_joined": datetime(2026, 1, 1, tzinfo=UTC),
         }

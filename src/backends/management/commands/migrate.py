@@ -1,4 +1,4 @@
-"""Django's migrate, safe for several at once and for the site that runs meanwhile."""
+"""Django's migrate, safe to run several times at once and while the site serves requests."""
 
 from __future__ import annotations
 
@@ -95,18 +95,18 @@ class Command(MigrateCommand):
     def _wait_for_other_migrate(self, lock: psycopg.Connection[Any]) -> None:
         """Take the advisory lock in a transaction of the given connection.
 
-        It polls, because a statement that waits would block the other's CREATE INDEX CONCURRENTLY.
+        It polls: a waiting statement would block the other process's CREATE INDEX CONCURRENTLY.
         """
-        question = (
+        take_lock = (
             "SELECT set_config('idle_in_transaction_session_timeout', '0', true), "
             "pg_try_advisory_xact_lock(%s)"
         )
-        told = False
-        while not lock.execute(question, [ADVISORY_LOCK]).fetchall()[0][1]:
+        announced = False
+        while not lock.execute(take_lock, [ADVISORY_LOCK]).fetchall()[0][1]:
             lock.rollback()
-            if not told:
+            if not announced:
                 self.stdout.write("Another migrate is running; waiting for it.")
-                told = True
+                announced = True
             time.sleep(ADVISORY_LOCK_INTERVAL)
 
     def _migrate(

@@ -15,7 +15,7 @@ from background.models import UniqueKey
 
 logger = logging.getLogger(__name__)
 
-# Seconds between looks at the queue while nothing notifies, as for retries that fall due.
+# Seconds between polls, which find tasks without a notification, such as retries that are due.
 POLL_INTERVAL = 0.5
 
 
@@ -31,7 +31,7 @@ class Command(OxWorkerCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker; each of its threads keeps one connection, without a pool."""
         connection.settings_dict["CONN_MAX_AGE"] = None
-        # Until django-ox installs handlers that let the tasks in hand finish.
+        # In effect until django-ox installs handlers that let the tasks in hand finish.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         self.wait_for_migrate()
         super().handle(*args, **options)

@@ -13,7 +13,7 @@ from environment.contract import CONTRACT
 from environment.declaration import Variable
 from environment.documents import as_text, documents
 from environment.reading import EX_CONFIG, Reading, read_environment
-from environment.report import columns, table
+from environment.report import aligned_columns, table
 
 
 class Command(BaseCommand):
@@ -80,7 +80,7 @@ def listing(reading: Reading) -> str:
     rows = [("Variable", "Value", "From", "Meaning")]
     for name, entry in CONTRACT.items():
         rows.append((name, public_value(entry, reading), reading.sources[name], entry.meaning))
-    return columns(rows).rstrip("\n")
+    return aligned_columns(rows).rstrip("\n")
 
 
 def public_value(entry: Variable, reading: Reading) -> str:
