@@ -1,4 +1,4 @@
-# Functions of the scripts that ask the Docker engine. Source it in the project's folder.
+# Functions for scripts that query the Docker engine. Source this file in the project's folder.
 
 project=${COMPOSE_PROJECT_NAME:-$(sed -n 's/^name: *//p' compose.base.yml)}
 
@@ -16,7 +16,7 @@ image_major() {
 }
 
 # registry_has IMAGE: whether a pull begins within 5 seconds. The engine itself has to try: only it
-# knows its mirrors and proxies. It stops the pull when this client ends.
+# knows its mirrors and proxies. The engine stops the pull when this client ends.
 registry_has() {
   output=$(mktemp)
   docker pull "$1" >"$output" 2>&1 &
@@ -42,5 +42,5 @@ containers() {
     --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
 
-# container SERVICE: the id of one that runs, or nothing.
+# container SERVICE: the id of a running container of the service, or nothing.
 container() { containers "$1" --quiet | head -n 1; }

@@ -1,4 +1,4 @@
-"""Benchmarks of what a developer waits for: images, builds, starts, reloads and tests."""
+"""Benchmarks of the image's size and of a developer's work: builds, starts, reloads and tests."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def pools(costs: dict[str, float]) -> list[list[str]]:
 
 
 def fleets(costs: dict[str, float]) -> list[list[str]]:
-    """Return what each rate of pages per second needs of each service."""
+    """Return the resources that each rate of pages per second needs."""
     lines = []
     for rate in RATES:
         tasks = math.ceil(rate * costs["page: web"] / 1000 / (TASK_CPUS * USED))

@@ -6,7 +6,7 @@ check_ports() {
     # The ecs overlay publishes web only.
     [ "$target" = dev ] || [ "$variable" = WEB_PORT ] || continue
     eval "ports=\${$variable:-$default}"
-    # Several replicas of web have a range, such as 8000-8002.
+    # With several replicas, WEB_PORT is a range such as 8000-8002.
     port=${ports%-*} last=${ports#*-}
     if ! is_port "$port" || ! is_port "$last" || [ "$port" -gt "$last" ]; then
       bad "$variable must be a port from 1 to 65535 or a range of ports (got '$ports')." "make up $variable=$default"
