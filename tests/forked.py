@@ -1,7 +1,8 @@
 """Run Python programs in their own processes, in a fifth of the usual start-up time.
 
-They are forked from a process that has imported packages which read no settings, as runserver's
-child processes are (development.supervisor). Nothing of this project is imported in it.
+The programs are forked from a process that has already imported packages that read no settings, and
+nothing of this project. runserver starts its child processes in the same way
+(development.supervisor).
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_failed_mail_fails_the_task(settings: Settings) -> None:
     assert not hasattr(mail, "outbox") or mail.outbox == []
 
 
-def test_site_without_mail_says_so(client: Client, settings: Settings) -> None:
+def test_site_without_mail_server_shows_a_notice(client: Client, settings: Settings) -> None:
     settings.MAILERS = {}
     for response in (client.get(PATH), client.post(PATH, {"email": "ada@example.com"})):
         assert "This site sends no e-mail" in response.text

@@ -22,7 +22,7 @@ def images() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(images: Stack) -> Stack:
-    """The running ecs stack. A test that breaks a part of it repairs it again."""
+    """The running ecs stack. A test that breaks a part of it must repair that part."""
     images.up()
     images.watch_idle_connection()
     return images
@@ -42,6 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the measured figures."""
     if figures.ROWS:
-        terminalreporter.section("Faults and what users got")
+        terminalreporter.section("Measured behaviour under load and faults")
         for line in figures.table():
             terminalreporter.line(line)

@@ -6,7 +6,7 @@ ROWS: list[tuple[str, str, str]] = []
 
 
 def figure(property_: str, broken: str, measured: str) -> None:
-    """Record what was measured for a property while something was broken on purpose."""
+    """Record the measured value of a property under the load or fault that ``broken`` names."""
     ROWS.append((property_, broken, measured))
 
 

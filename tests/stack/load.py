@@ -1,8 +1,8 @@
-"""Load from inside the project's network. Prints JSON; run by Stack.client.
+"""Generate load inside the project's network and print the results as JSON. Run by Stack.client.
 
 It uses the standard library only.
 
-load.py watch HOST SECONDS          what new connections see while slow requests are in progress
+load.py watch HOST SECONDS          the statuses of new requests while slow ones are in progress
 load.py balance REQUESTS NAME…      spread requests over the replicas that are ready
 load.py streams HOST COUNT COOKIE   the seconds that pages take, without and with open streams
 """
@@ -19,7 +19,7 @@ PORT = 8000
 PAGES = 100
 BATCH = 20  # streams that are opened at once
 PROBE_INTERVAL = 0.5  # seconds
-# Failed probes in a row after which a balancer sends a target no more requests.
+# Consecutive failed probes after which a balancer stops sending requests to a target.
 UNHEALTHY_THRESHOLD = 3
 type Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -69,9 +69,9 @@ async def watch(host: str, seconds: str) -> dict[str, Any]:
 
 
 class Balancer:
-    """Sends requests to healthy targets over connections that it keeps, as a load balancer does.
+    """Sends requests to healthy targets over keep-alive connections, as a load balancer does.
 
-    Like a real one, it goes on sending to a target that drains, until several probes have failed.
+    Like a real one, it keeps sending requests to a draining target until several probes fail.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -88,7 +88,7 @@ class Balancer:
         return [name for name, failed in self.failed_probes.items() if failed < UNHEALTHY_THRESHOLD]
 
     async def probe(self, name: str) -> None:
-        """Get a target's /readyz again and again."""
+        """Poll a target's /readyz."""
         while True:
             ready = await once(name, "/readyz") == 200
             self.failed_probes[name] = 0 if ready else self.failed_probes[name] + 1

@@ -295,7 +295,7 @@ def test_mailed_link_resets_the_password(person: Person, dev_worker: Container) 
 
 
 @pytest.mark.parametrize("site", ["ecs"], indirect=True)
-def test_site_without_mail_says_so(person: Person) -> None:
+def test_site_without_mail_server_shows_a_notice(person: Person) -> None:
     person.open("/accounts/password_reset/")
     assert "This site sends no e-mail" in person.text
 

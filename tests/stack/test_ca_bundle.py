@@ -12,8 +12,8 @@ import pytest
 from scripts.stack.engine import PROJECT, run
 
 IMAGE = f"{PROJECT}-trusts-nobody"
-# On such a network, the base image trusts no certificate. The image is new each time, or the build
-# would come from the cache.
+# The image trusts no certificate, so that every download fails as on such a network. The new UUID
+# keeps the build from using the cache.
 DOCKERFILE = f"""
 FROM python:3.13-slim-trixie
 RUN touch /none.pem && echo {uuid.uuid4()} >/new

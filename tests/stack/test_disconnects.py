@@ -17,7 +17,7 @@ POOL = 2
 
 
 @pytest.mark.parametrize("path", ["/admin/accounts/user/", "/endless/async/", "/prefix/endless/"])
-def test_disconnects_cost_no_database_connection(stack: Stack, path: str) -> None:
+def test_disconnects_leak_no_database_connection(stack: Stack, path: str) -> None:
     """Each lost connection would shrink the pool, until no page is served."""
     container = stack.start(
         env={
@@ -52,7 +52,7 @@ def test_disconnects_cost_no_database_connection(stack: Stack, path: str) -> Non
 
 
 def test_abandoned_requests_do_not_delay_the_next(stack: Stack) -> None:
-    """90 requests of a second each, whose clients left, once took seven seconds to work off."""
+    """Requests in the queue are dropped when their clients disconnect."""
     container = stack.start(
         env={
             "WORKERS": "1",
@@ -83,7 +83,7 @@ def test_abandoned_requests_do_not_delay_the_next(stack: Stack) -> None:
         page = container.browser().get("/")
         figure("disconnects", f"{len(abandoned)} requests abandoned", f"page: {page.seconds:.1f} s")
         assert page.status == 200
-        # The requests that had a thread already take their second.
+        # Requests that already have a thread run to their end, which takes a second.
         assert page.seconds < 2
         time.sleep(1)
         statuses = [

@@ -13,8 +13,8 @@ import pytest
 from scripts.stack.engine import ROOT, run
 
 APPS = ROOT / "tests" / "stack" / "apps"
-# The thread pool does not cancel a view whose client disconnects: as under WSGI, a thread cannot
-# be interrupted, and listening would cost each request a task. The response is sent to nobody.
+# The thread pool does not cancel a view whose client disconnects, and the response is discarded. As
+# under WSGI, a thread cannot be interrupted, and listening would cost each request a task.
 ACCEPTED = {
     "test_assert_in_listen_for_disconnect": "the handler does not listen while a view runs",
     "test_asyncio_cancel_error": "an asynchronous view in the pool is not cancelled",

@@ -1,4 +1,4 @@
-"""Stopping a container loses no request, neither one in progress nor one of a deployment."""
+"""Stopping a container loses no request, whether in progress or sent during a deployment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ type Start = Callable[[str], Container]
 
 @pytest.fixture
 def start(stack: Stack) -> Iterator[Start]:
-    """A function that starts a container, by name, of the site with a slow URL."""
+    """A function that starts a container with the given name, whose site has a slow URL."""
     started: list[Container] = []
 
     def start_one(name: str) -> Container:
@@ -72,7 +72,7 @@ def test_stopped_container_finishes_requests_in_progress(stack: Stack, start: St
     before = [row for row in seen if row[1] == 200]
     draining = [row for row in seen if row[1] == 503]
     assert before, "the load began too late"
-    # No worker was ready again, and all served pages for DRAIN_DELAY, before the port closed.
+    # No worker became ready again, and all served pages for DRAIN_DELAY before the port closed.
     assert [row[1] for row in seen] == [200] * len(before) + [503] * len(draining) + [0]
     assert draining[-1][0] - draining[0][0] > DELAY * 0.6
     assert {row[2] for row in before + draining[:-1]} == {200}
@@ -91,13 +91,13 @@ def test_rolling_deployment_loses_no_request(stack: Stack, start: Start) -> None
     figure("drain", "two replicas replaced", f"{sent} sent, {len(results['failures'])} failed")
     assert results["failures"] == []
     assert sent >= 1000
-    # The balancer did send to targets that were draining already.
+    # The load balancer also sent requests to targets that were already draining.
     assert results["draining"] > 20
     assert all(results["served"].values())
 
 
-def test_open_streams_do_not_delay_a_stop_until_the_kill(stack: Stack) -> None:
-    """With the default DRAIN_DELAY and GRACEFUL_TIMEOUT, and ECS's stopTimeout."""
+def test_open_streams_are_closed_before_the_container_is_killed(stack: Stack) -> None:
+    """Uses the default DRAIN_DELAY and GRACEFUL_TIMEOUT, and ECS's default stopTimeout."""
     container = stack.start(
         env={"DJANGO_SETTINGS_MODULE": "extra_settings", **PYTHONPATH}, options=APPS
     ).wait_ready()

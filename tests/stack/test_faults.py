@@ -1,6 +1,6 @@
-"""What users get while a backing service is away, and how soon the site works again after it.
+"""Responses while a backing service is unavailable, and the time until the site recovers.
 
-Each fault is made on the running stack and then repaired. The web container is never restarted.
+Each test causes a fault in the running stack and repairs it. The web container never restarts.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pytest
 from scripts.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
-# The promises, in seconds.
+# The promised limits, in seconds.
 ANSWERED_WITHIN = 5.0
 RECOVERED_WITHIN = 5.0
 # Readiness asks the services every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
 NETWORK = f"{PROJECT}_default"
-# More than may wait for the pools of two workers (backends/database.py), so that some are refused.
+# More requests than may wait for the pools of two workers (backends/database.py): some are refused.
 CROWD = 100
 
 
@@ -93,7 +93,7 @@ def signed_in(stack: Stack) -> Browser:
 
 
 def get_at_once(web: Container, like: Browser, number: int) -> list[Answer]:
-    """Request a signed-in page over that many connections at once, and check liveness meanwhile."""
+    """Request a page ``number`` times at once as a signed-in user, and check liveness meanwhile."""
     found: list[Answer] = []
 
     def get() -> None:
@@ -136,7 +136,9 @@ def has_recovered(signed_in: Browser) -> bool:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -> None:
+def test_site_answers_during_fault_and_recovers(
+    fault: Fault, stack: Stack, web: Container, signed_in: Browser
+) -> None:
     service = stack.container(fault.service)
     row = str(fault).replace(" ", "-")
     signed_in.get("/admin/auth/group/add/")
@@ -151,7 +153,7 @@ def test_fault(fault: Fault, stack: Stack, web: Container, signed_in: Browser) -
     finally:
         fault.repair(service)
     repaired = time.monotonic()
-    # Redis is a cache: users do not notice.
+    # Users do not notice a Redis fault, because Redis is only a cache.
     assert {page.status for page in pages} == {503 if fault.service == "postgres" else 200}
     assert max(page.seconds for page in pages) < ANSWERED_WITHIN
     assert ready
@@ -189,7 +191,7 @@ def test_sign_out_holds_after_redis_fault(
         assert browser.post("/accounts/logout/", {}).status == 302
     finally:
         fault.repair(service)
-    # Often enough to reach both workers, until they use Redis again.
+    # Repeat the request, so that it reaches both workers before and after they use Redis again.
     deadline = time.monotonic() + 4
     while time.monotonic() < deadline:
         answer = web.browser(Cookie=f"sessionid={old.cookies['sessionid']}").get("/admin/")
@@ -200,7 +202,7 @@ def test_sign_out_holds_after_redis_fault(
     signed_in.cookies = sign_in(web).cookies
 
 
-def test_crowd_during_outage_delays_nobody_after_it(
+def test_crowd_during_outage_does_not_delay_recovery(
     stack: Stack, web: Container, signed_in: Browser
 ) -> None:
     postgres = stack.container("postgres")

@@ -53,7 +53,7 @@ def test_no_process_has_or_can_gain_root_capabilities(web: Container) -> None:
         assert row["gid"].split() == ["10001"] * 4
         assert row["effective"] == row["bounding"] == NO_CAPABILITY
         assert row["no_new_privileges"] == "1"
-    # A number shows a scheduler that the user is not root.
+    # A numeric user id lets a scheduler verify that the user is not root.
     assert web.inspect()["Config"]["User"] == "10001:10001"
 
 

@@ -1,4 +1,4 @@
-"""How Compose understands the layered files, and in which order it starts the services."""
+"""The configuration that Compose builds from the layered files, and the order of the services."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_ports_and_project_can_be_overridden(layering: str) -> None:
     assert other["volumes"]["postgres-data"]["name"] == "other_postgres-data"
 
 
-def test_default_ports(layering: str) -> None:
+def test_default_ports_are_published(layering: str) -> None:
     database_ports = {"postgres": {"5432": "5432"}, "redis": {"6379": "6379"}}
     assert published(layering) == {"web": {"8000": "8000"}} | (
         {} if layering == "ecs" else database_ports
@@ -91,7 +91,9 @@ def test_both_targets_share_services_and_data() -> None:
 
 
 @pytest.mark.parametrize("broken", ["postgres", "redis", "migrate"])
-def test_web_does_not_start_without(broken: str, images: Stack, tmp_path: Path) -> None:
+def test_web_does_not_start_if_a_dependency_fails(
+    broken: str, images: Stack, tmp_path: Path
+) -> None:
     project = f"{PROJECT}-order"
     unhealthy = {"test": ["CMD", "false"], "interval": "1s", "start_period": "0s", "retries": 1}
     services: dict[str, dict[str, Any]] = {

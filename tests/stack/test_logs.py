@@ -85,7 +85,7 @@ def test_rejected_database_url_is_not_logged(stack: Stack, url: str, status: int
 
 @pytest.mark.last
 def test_idle_connection_outlives_the_balancers_timeout(stack: Stack) -> None:
-    """Otherwise the balancer sometimes sends a request on a connection that is being closed."""
+    """If the server closed idle connections first, the balancer could send requests on them."""
     stack.idle.join()
     assert stack.idle_statuses == [200, 200]
 

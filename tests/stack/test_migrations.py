@@ -58,7 +58,7 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
 
 
 def test_migrate_sets_time_limits_on_a_role_that_lacks_them(stack: Stack) -> None:
-    """As in a volume that an older release made."""
+    """A volume that an older release created has such a role."""
     postgres = stack.container("postgres")
     sql = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-")
     postgres.exec(*sql, "ALTER ROLE methodhub RESET ALL")

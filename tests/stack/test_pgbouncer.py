@@ -31,7 +31,7 @@ class Pooler:
             *("docker", "build", "--quiet", "--tag", IMAGE, "tests/stack/pgbouncer"),
             *("--secret", f"id=ca_bundle,src={bundle}", "--build-arg", f"PYTHON_IMAGE={image}"),
         )
-        # The labels have the stack remove it after a run that was killed.
+        # By these labels, the next run finds and removes the container that a killed run left.
         labels = (("project", PROJECT), ("service", "pgbouncer"))
         self.id = run(
             *("docker", "run", "--detach", "--network", f"{PROJECT}_default"),
@@ -148,13 +148,16 @@ print(round(time.monotonic() - start))
 """
 
 
-def test_statement_is_ended_through_a_pooler(pooled_web: Container) -> None:
+def test_slow_statement_through_a_pooler_is_ended_after_three_seconds(
+    pooled_web: Container,
+) -> None:
     output = pooled_web.python(SLOW)
     assert "statement timeout" in output
     assert output.split()[-1] == "3"
 
 
-# What a management command prints of its connection.
+# Prints the time limit of a management command's connection, and whether server-side
+# cursors are off.
 LIMITS = """
 from django.db import connection
 cursor = connection.cursor()
@@ -177,7 +180,9 @@ WHERE locktype = 'advisory' AND datname = '{}'
 """
 
 
-def test_migrates_through_and_beside_a_pooler(stack: Stack, pooler: Pooler) -> None:
+def test_migrates_through_and_beside_a_pooler_apply_each_migration_once(
+    stack: Stack, pooler: Pooler
+) -> None:
     database = "migrated_through_pooler"
     sql(stack, f"CREATE DATABASE {database}")
     direct = f"postgres://methodhub:{pooler.password}@postgres:5432/{database}"

@@ -28,7 +28,7 @@ def test_async_view_sends_events_as_they_are_made(stack: Stack, target: str) -> 
                     received.append(time.time())
                     made.append(float(line.removeprefix(b"data: ")))
         assert len(made) == 4
-        # Each arrived before the next was made, so nothing in between buffers.
+        # Each event arrived before the next was made, so nothing on the way buffers them.
         assert all(before < after for before, after in zip(received, made[1:], strict=False))
     finally:
         web.remove()
@@ -81,7 +81,7 @@ def test_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
     try:
         web = stack.start(
             *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "mcp_app:application"),
-            # A session of the SDK lives in one process.
+            # The SDK keeps a session in one process.
             env={"PYTHONPATH": "/app/src:/apps:/sdk", "WORKERS": "1"},
             options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
         )

@@ -68,7 +68,7 @@ def test_sixty_parallel_guesses_at_two_replicas_get_five_tries(
                     range(60),
                 )
             )
-        # The last allowed guess is answered 429 too. A busy replica may answer 503.
+        # The last allowed guess gets 429 too. A busy replica may answer 503.
         assert statuses[200] <= LIMIT - 1
         assert statuses[429] >= 1
         assert set(statuses) <= {200, 429, 503}

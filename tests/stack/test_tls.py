@@ -47,7 +47,7 @@ def test_sign_in_over_https_gets_secure_cookies_and_hsts(
     assert foreign.login("admin@example.com", "any").status == 403
 
 
-def test_client_and_request_id_are_the_balancers(behind_tls: Container) -> None:
+def test_client_and_request_id_come_from_the_balancer(behind_tls: Container) -> None:
     browser = behind_tls.browser(X_Forwarded_Proto="https")
     trace = "Root=1-67891233-abcdef012345678912345678"
     response = browser.get(

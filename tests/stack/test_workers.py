@@ -37,7 +37,7 @@ def sockets(web: Container) -> dict[str, int]:
 
 
 def test_each_worker_also_listens_on_its_own_socket(web: Container) -> None:
-    """Without its own sockets, the next test still passes now and then."""
+    """Without these sockets, the next test could still pass by chance."""
     _master, *workers = sockets(web)
     assert int(web.python(LISTENERS)) == 1 + len(workers)
 

@@ -58,7 +58,7 @@ def endless_stream(_request: HttpRequest) -> StreamingHttpResponse:
 
 
 async def endless_async_stream(request: HttpRequest) -> StreamingHttpResponse:
-    """Stream from an asynchronous iterator, to a user of the session."""
+    """Stream from an asynchronous iterator, after loading the session's user."""
     await request.auser()
     return StreamingHttpResponse(endless_async(), content_type="text/event-stream")
 
@@ -70,7 +70,7 @@ def block(_request: HttpRequest, seconds: int) -> HttpResponse:
 
 
 async def wait_async(_request: HttpRequest, seconds: int) -> HttpResponse:
-    """Wait, without blocking a thread below an entry of ASYNC_PATH_PREFIXES."""
+    """Wait. Below an entry of ASYNC_PATH_PREFIXES, this holds no thread."""
     try:
         await asyncio.sleep(seconds)
     finally:
@@ -81,7 +81,7 @@ async def wait_async(_request: HttpRequest, seconds: int) -> HttpResponse:
 
 
 def fail(_request: HttpRequest, status: int) -> HttpResponse:
-    """Raise the exception that is answered with that status."""
+    """Raise the exception that the site answers with that status."""
     raise {400: BadRequest, 403: PermissionDenied, 503: OperationalError}.get(status, RuntimeError)
 
 

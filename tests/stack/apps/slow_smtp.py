@@ -1,4 +1,4 @@
-"""An SMTP server that lets clients wait. It prints one JSON line for each mail."""
+"""An SMTP server that delays its greeting. It prints one JSON line for each mail."""
 
 import json
 import re

@@ -10,7 +10,7 @@ NOTES = Path("/notes/notes")
 
 @task
 def note(name: str, seconds: float = 0) -> None:
-    """Write a line at the start and one at the end: the time, the name and which it is."""
+    """Write a line at the start and one at the end: the time, the name, and "start" or "end"."""
     _write(f"{name} start")
     time.sleep(seconds)
     _write(f"{name} end")
