@@ -19,7 +19,7 @@ run_checks() {
   (cd "$results" && cat $rows >>report)
 }
 
-# print_report: everything in full mode, else the problems only, on stderr.
+# print_report: print every result in full mode; otherwise print only the problems, on stderr.
 print_report() {
   if [ -n "${JSON:-}" ]; then
     report_as_json

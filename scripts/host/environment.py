@@ -19,7 +19,7 @@ SRC = ROOT / "src"
 COMPOSE_HOSTS = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
 # Variables of make. The Makefile gives WEB_PORT a default.
 PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
-# As compose.dev.yml and compose.ecs-local.yml list them.
+# The files that compose.base.yml and the overlay of the target list.
 ENV_FILES = {
     "dev": ("backing-services.env", "dev.env", "secrets.env"),
     "ecs": ("backing-services.env", "ecs-local.env", "secrets.env"),

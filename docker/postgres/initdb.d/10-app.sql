@@ -21,8 +21,8 @@ SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0'
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'app_database')
 \gexec
 
--- In template1 too, because the tests' databases are copies of it. A server without one of these
--- extensions only warns: the migration that needs it fails with the same message.
+-- Create them in template1 too, because the tests' databases are copies of it. If the server lacks an
+-- extension, this script only warns: the migration that needs it fails with the same message.
 SELECT $$
   SELECT CASE WHEN available.name IS NULL
     THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
