@@ -97,7 +97,7 @@ def test_superuser_adds_changes_and_deletes_a_user(admin_client: Client) -> None
 
 
 def test_user_without_password_is_added_and_cannot_sign_in(admin_client: Client) -> None:
-    """An account for single sign-on, for example."""
+    """Single sign-on, for example, needs such an account."""
     assert 'name="usable_password"' in admin_client.get(url(User, "add")).text
     admin_client.post(url(User, "add"), {"email": "ada@example.com", "usable_password": "false"})
     assert not User.objects.get(email="ada@example.com").has_usable_password()

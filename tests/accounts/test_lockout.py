@@ -221,7 +221,7 @@ def test_unusual_user_names_are_counted(client: Client) -> None:
 
 
 class CountingHasher(Argon2):
-    """The real hasher, slow enough for guesses to overtake each other."""
+    """The real hasher, which counts its checks. It is slow enough for guesses to overlap."""
 
     algorithm = "counting"
     checked = 0

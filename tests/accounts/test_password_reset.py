@@ -76,7 +76,7 @@ def test_link_uses_https_behind_a_load_balancer(
 def test_request_does_the_same_for_known_and_unknown_addresses(
     client: Client, enqueued: list[Any], mailoutbox: list[EmailMessage]
 ) -> None:
-    """Equal queries and tasks take equal time, which reveals no account."""
+    """Equal queries and tasks take equal time, so the response time reveals no account."""
     requests = []
     for email in ("ada@example.com", "nobody@example.com"):
         with CaptureQueriesContext(connection) as queries:

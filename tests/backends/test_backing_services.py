@@ -95,7 +95,7 @@ def test_deploy_checks_pass_behind_tls() -> None:
         "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
         "DATABASE_URL": "postgres://user:password@localhost/name",
         "REDIS_URL": "redis://localhost",
-        # Without it Django warns that no mail can be sent.
+        # Without EMAIL_URL, a check warns that no mail can be sent.
         "EMAIL_URL": "smtps://user:password@localhost",
         "DEFAULT_FROM_EMAIL": "noreply@example.com",
     }

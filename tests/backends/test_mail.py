@@ -17,7 +17,7 @@ from tests.environment.sound import environment
 
 
 class SMTPHandler(socketserver.StreamRequestHandler):
-    """The part of SMTP that receiving one message needs."""
+    """The subset of SMTP that is needed to receive one message."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 ready\r\n")

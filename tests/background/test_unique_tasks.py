@@ -101,7 +101,7 @@ def test_unique_task_of_a_transaction_that_rolls_back_is_enqueued_by_the_next() 
 
 @on_several_connections
 def test_waiting_unique_task_runs_after_the_commit_of_a_transaction_that_enqueued_it() -> None:
-    """Otherwise it might run without what that transaction wrote."""
+    """If the task ran earlier, it might not see the rows which that transaction wrote."""
     rebuild.enqueue("a")
 
     with ThreadPoolExecutor() as threads:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WorkerProcess:
-    """A `manage.py worker` of the code in ``src``, and its log."""
+    """A `manage.py worker` process that runs the code in ``src``, and its log."""
 
     def __init__(self, log: Path, *options: str, src: Path = ROOT / "src") -> None:
         self.log = log

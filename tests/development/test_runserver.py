@@ -1,4 +1,4 @@
-"""runserver on a copy of src/: what it serves, and which errors it survives."""
+"""runserver on a copy of src/: pages, reloads, stops and recovery from errors."""
 
 import os
 import shutil
@@ -118,7 +118,7 @@ def test_runserver_serves_asgi_and_static_files(runserver: Runserver) -> None:
     ],
     ids=lambda files: files[0],
 )
-def test_syntax_error_is_survived_until_it_is_fixed(
+def test_runserver_survives_syntax_error_until_it_is_fixed(
     runserver: Runserver, files: tuple[str, ...]
 ) -> None:
     # The first file is broken from the start, the others while the server runs.
@@ -196,7 +196,7 @@ def test_port_in_use_exits_without_traceback(runserver: Runserver) -> None:
     assert "Traceback" not in runserver.printed()
 
 
-def test_failed_system_check_is_survived_without_traceback(runserver: Runserver) -> None:
+def test_runserver_survives_failed_system_check_without_traceback(runserver: Runserver) -> None:
     settings = runserver.src / "config" / "settings.py"
     valid = settings.read_text()
     settings.write_text(
@@ -211,7 +211,7 @@ def test_failed_system_check_is_survived_without_traceback(runserver: Runserver)
     wait_until(runserver.get)
 
 
-def test_runserver_serves_without_postgresql_and_says_so(runserver: Runserver) -> None:
+def test_runserver_serves_without_postgresql_and_reports_it(runserver: Runserver) -> None:
     runserver.start(DATABASE_URL="postgres://nobody:nothing@127.0.0.1:1/nothing")
 
     wait_until(runserver.get)

@@ -415,7 +415,7 @@ def _processes_in(folder: Path) -> list[str]:
     return found
 
 
-def test_no_process_is_left_behind(clone: Clone) -> None:
+def test_doctor_leaves_no_process_behind(clone: Clone) -> None:
     assert clone.doctor("docker").returncode == 0
     time.sleep(1)
     assert _processes_in(clone.folder) == []

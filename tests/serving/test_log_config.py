@@ -1,4 +1,4 @@
-"""The log: one JSON object per line, also for uncaught exceptions, and without secrets."""
+"""The log: one JSON object per line, even for uncaught exceptions, and without secrets."""
 
 from __future__ import annotations
 
