@@ -75,8 +75,9 @@ def sign_in_limits(request: HttpRequest | None, username: str) -> dict[str, int]
     """Return the counters of a sign-in attempt and the failures that each allows in ten minutes.
 
     One network alone cannot lock an account for other networks: its own limit for the account is
-    reached long before. Many networks together can, but not for a device that the account has
-    signed in on. The limits of a network leave room for the typing errors of a whole office.
+    reached long before. Many networks together can. A device on which the account has signed in has
+    limits of its own, so they cannot lock it out. The limits of a network leave room for the typing
+    errors of a whole office.
     """
     account = account_key(username)
     if request is None:

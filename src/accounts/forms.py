@@ -10,7 +10,7 @@ from accounts.models import User
 
 
 class UserCreationForm(forms.AdminUserCreationForm):  # type: ignore[type-arg]
-    """Asks for an address and, unless the account is to have none, a password."""
+    """Asks for an address and, optionally, a password."""
 
     class Meta:
         model = User

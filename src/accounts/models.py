@@ -29,7 +29,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField("staff", default=False, help_text="May sign in to the admin.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
-    # end_sessions raises it, and sessions from before are then refused.
+    # end_sessions() increments it, which makes all earlier sessions invalid.
     session_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -77,7 +77,7 @@ class AttemptCounter(models.Model):
 
     key = models.CharField(max_length=64, primary_key=True)
     attempts = models.PositiveIntegerField()
-    # The limit was reached by a failure, not by attempts that may yet succeed.
+    # Whether a failure reached the limit. Attempts in progress reach it too, but may succeed.
     locked = models.BooleanField(default=False, db_default=False)
     expires = models.DateTimeField(db_index=True)
 

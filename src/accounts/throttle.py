@@ -67,7 +67,7 @@ class _Row(NamedTuple):
 
 
 def counter_key(*parts: str) -> str:
-    """Return the key of a counter: a digest, because the parts hold what strangers typed."""
+    """Return the key of a counter: a digest, because the parts hold text that strangers typed."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -131,10 +131,10 @@ def network_limits(action: str, request: HttpRequest) -> dict[str, int]:
 
 
 def networks(request: HttpRequest) -> tuple[str, ...]:
-    """Return the networks that an attempt counts for, the smallest first.
+    """Return the client's networks, the smallest first.
 
-    An IPv4 address is one. An IPv6 address has two: its /64, the smallest network, in which a
-    client may choose any address; and its /48, the largest that one customer usually gets:
+    An IPv4 address is its own network. An IPv6 address is in two: its /64, in which a client may
+    choose any address, and its /48, the largest network that one customer usually gets:
     https://www.ripe.net/publications/docs/ripe-690/
     """
     client = client_ip(

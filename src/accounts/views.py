@@ -18,7 +18,7 @@ from accounts.throttle import TooManyAttemptsError, count_attempt, counter_key, 
 
 
 class PasswordResetView(views.PasswordResetView):
-    """Enqueues the mail, so that known and unknown addresses get the same answer at the same time.
+    """Enqueues the mail, so that known and unknown addresses get the same answer in the same time.
 
     The task looks up the account.
     """

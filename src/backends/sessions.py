@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL, cached in Redis, that a Redis outage cannot bring back to life.
+"""Sessions in PostgreSQL, cached in Redis, that stay signed out after a Redis outage.
 
 django-redis ignores errors, so Django's own ``cached_db`` does not notice a write or a delete that
 Redis missed: when Redis returns, a signed-out session is valid again, and a changed one has its old

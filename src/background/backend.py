@@ -38,7 +38,7 @@ class Task[**P, R](PolicyTask[P, R]):
 class Backend(OxBackend):
     """OxBackend with unique tasks, and with the request's id in the worker's log.
 
-    Migration 0001 makes the third addition: a notification wakes a worker at a task's commit.
+    Migration 0001 makes the third addition: a trigger notifies workers of new tasks.
     """
 
     task_class = Task

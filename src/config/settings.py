@@ -145,10 +145,10 @@ TASKS = {
             "BACKOFF_MAX": 3600,
             # Seconds until another worker may run the tasks of a killed one. Live workers renew.
             "LOCK_TIMEOUT": 30,
-            # Seconds that a task may take, and seconds more until its worker exits if the task
-            # ignores that.
-            # Together they are less than ECS's stopTimeout (30), so a deployment kills no task.
+            # Seconds that a task may take.
             "TASK_TIMEOUT": 20,
+            # Seconds after TASK_TIMEOUT until the worker exits, if the task ignores the limit. Both
+            # together are less than ECS's stopTimeout (30), so a deployment kills no task.
             "TASK_TIMEOUT_GRACE": 5,
             "SCHEDULES": SCHEDULES,
         },
@@ -160,7 +160,7 @@ TASKS = {
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "accounts.auth_backend.LockoutBackend",
-    # Sessions from before LockoutBackend name this one.
+    # Sessions that are older than LockoutBackend name this one.
     "django.contrib.auth.backends.ModelBackend",
 ]
 PASSWORD_HASHERS = [

@@ -1,7 +1,7 @@
-"""Keep runserver running through code that cannot be imported, and make its reloads fast.
+"""Restart runserver and the worker when the code changes, and keep them through broken code.
 
 Django's own reloader exits when the settings cannot be imported, and for some other errors it
-watches the wrong file. Here the serving process exits on any error in the code, and its parent
+watches the wrong file. Here the child process exits on any error in the code, and its parent
 process, which imports no project code, starts it again after the next change under src/.
 """
 
@@ -20,7 +20,7 @@ from typing import NoReturn
 import django
 
 SRC = Path(__file__).resolve().parent.parent
-# Exit statuses of the serving process. The first one is Django's own.
+# Exit statuses of the child process. The first one is Django's own.
 RELOAD = 3
 BROKEN_CODE = 4
 # The slowest imports among the packages that read no settings. The parent process imports them
@@ -40,7 +40,7 @@ PRELOADED = (
     "uvicorn.server",
 )
 
-# The modification times of the sources when the serving process was started.
+# The modification times of the sources when the child process was started.
 _loaded: dict[Path, int] = {}
 
 
@@ -83,7 +83,7 @@ def sources_changed() -> bool:
 
 
 def reload_if_changed() -> None:
-    """Exit the serving process for a reload if its sources changed after it was started."""
+    """Exit the child process for a reload if its sources changed after it was started."""
     if sources_changed():
         os._exit(RELOAD)
 

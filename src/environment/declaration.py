@@ -1,4 +1,4 @@
-"""How a variable of the contract is declared."""
+"""Declarations of the contract's variables."""
 
 from __future__ import annotations
 

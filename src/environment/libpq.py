@@ -25,7 +25,7 @@ INTEGER_OPTIONS = frozenset(
 )
 # libpq validates its options before it parses the address, and stops there.
 NO_ADDRESS = "not-an-address"
-# Without a login, libpq looks up the name of the process's user, who has none in the ecs image.
+# Without a login, libpq looks up the process's user, who has no name in the ecs image.
 LOGIN = {"user": "any", "password": "any"}
 
 

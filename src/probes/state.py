@@ -1,10 +1,10 @@
 """The state behind /readyz: whether a load balancer should send requests to this process.
 
-Readiness covers faults that another replica may not have: it drains, its code is newer than the
-database, or it cannot reach PostgreSQL. It ignores faults that all replicas share, such as a busy
-connection pool, a lock that blocks every query, or Redis being away: if a fault made all replicas
-unready, the balancer would gain nothing, and ECS would replace tasks that are not at fault. The
-answer reports the pool as information, for people and monitoring.
+Readiness covers faults that another replica may not have: the process drains, its code is newer
+than the database, or it cannot reach PostgreSQL. It ignores faults that all replicas share, such as
+a busy connection pool, a lock that blocks every query, or Redis being away. If such a fault made
+all replicas unready, the balancer would gain nothing, and ECS would replace tasks that are not at
+fault. The answer reports the pool as information, for people and monitoring.
 
 A PostgreSQL outage also makes all replicas unready. That is safe: a load balancer whose targets are
 all unhealthy sends requests to all of them, and ECS does not stop a task before its replacement is

@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 # Bytes of a file to read at once. A file up to this size is sent from memory.
 FILE_BLOCK = 2**19
-# Requests that may wait for a thread, for each thread. With the default pool that is 96 for a
-# worker, which it serves in about a second. More requests would wait longer than users do.
+# Longest queue, in requests per thread. With the default pool, a worker queues up to 96 requests
+# and serves them in about a second. More requests would wait longer than users do.
 QUEUED_PER_THREAD = 2
 
 
@@ -137,7 +137,7 @@ class ThreadPoolASGIHandler(ASGIHandler):
                 body.close()
             if not response.streaming or _read_small_file(response):
                 # This sends request_finished before the response is sent, so a client that reads
-                # slowly keeps no connection from the pool.
+                # slowly holds no database connection.
                 response.close()
                 return response, []
             return response, _detach_transactions()

@@ -26,7 +26,7 @@ MAX_PENDING_LINES = 10_000
 
 
 class BatchedHandler(logging.StreamHandler[TextIO]):
-    """A StreamHandler that writes lines in batches; created before a fork, used after it.
+    """A StreamHandler that writes lines in batches. Create it before a fork; use it after.
 
     Worker processes share a pipe. The kernel may interleave writes above PIPE_BUF bytes (pipe(7)),
     so no write of several lines is longer than that.

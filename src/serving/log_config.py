@@ -139,7 +139,7 @@ def _is_not_about_upgrades(record: logging.LogRecord) -> bool:
 
 
 def log_uncaught() -> None:
-    """Log an uncaught exception of the process or of a thread as one line too."""
+    """Log uncaught exceptions, of the process or of a thread, as one line each."""
 
     def log_from_process(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None

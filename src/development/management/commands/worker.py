@@ -30,10 +30,10 @@ class Command(WorkerCommand):
             reload_if_changed()
 
     def stop_on_change(self) -> None:
-        """Stop as at SIGTERM when a file changes: the tasks in hand finish first."""
+        """When a file changes, stop as at SIGTERM: the tasks in hand finish first."""
         for _ in watch(settings.SRC, watch_filter=PythonFilter(), yield_on_timeout=True):
             # Checked every five seconds too: a file may be saved while the code is loaded.
             if sources_changed():
-                # Once: a second signal would end the worker at once.
+                # Only once: a second signal would kill the tasks in hand.
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
