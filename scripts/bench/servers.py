@@ -234,7 +234,7 @@ def memory(servers: Servers) -> list[Figure]:
             if total > 50_000:
                 settled.append(samples[-1][0])
     shared, resident = (list(column) for column in zip(*samples, strict=True))
-    # Halves, because a single sample may fall before or after a garbage collection.
+    # Compare halves: a single sample may fall before or after a garbage collection.
     half = len(settled) // 2
     growth = ratios(settled[-half:], settled[:half])
     return [

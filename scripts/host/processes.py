@@ -30,7 +30,7 @@ MAX_LOG_SIZE = 10_000_000  # bytes; a larger log is renamed to *.log.1 at the ne
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """How to run a service.
+    """The command of a service and the settings to run it with.
 
     ``is_ready`` is polled until it returns true. ``stop_signal`` ends the process; SIGKILL follows
     after ``stop_timeout`` seconds. ``popen_options`` are further arguments of ``subprocess.Popen``.
