@@ -49,7 +49,7 @@ def connect(service: Container) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """How a service is broken and repaired."""
+    """A way to break a service, and the way to repair it."""
 
     service: str
     name: str

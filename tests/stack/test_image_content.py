@@ -81,7 +81,7 @@ def test_no_layer_contains_a_forbidden_file(content: dict[str, bytes]) -> None:
         name
         for name in content
         if FORBIDDEN_NAMES & set(PurePosixPath(name.partition(":")[2]).parts)
-        # cffi includes headers, which are needed only to compile C code.
+        # The cffi package contains its own headers. Nothing else may contain any.
         or (PurePosixPath(name).suffix in FORBIDDEN_SUFFIXES and "/site-packages/cffi/" not in name)
         or "/.cache/" in name
     ]

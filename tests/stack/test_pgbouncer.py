@@ -31,7 +31,7 @@ class Pooler:
             *("docker", "build", "--quiet", "--tag", IMAGE, "tests/stack/pgbouncer"),
             *("--secret", f"id=ca_bundle,src={bundle}", "--build-arg", f"PYTHON_IMAGE={image}"),
         )
-        # By these labels, the next run finds and removes the container that a killed run left.
+        # With these labels, the next run finds and removes the container that a killed run left.
         labels = (("project", PROJECT), ("service", "pgbouncer"))
         self.id = run(
             *("docker", "run", "--detach", "--network", f"{PROJECT}_default"),
