@@ -18,7 +18,7 @@ COOKIE = "device"
 # The longest lifetime that browsers accept:
 # https://developer.chrome.com/blog/cookie-max-age-expires
 MAX_AGE = timedelta(days=400)
-# How many accounts a device remembers. It forgets the oldest first, which bounds the cookie's size.
+# Number of accounts that a device remembers. It forgets the oldest first, which bounds the cookie's size.
 MAX_ACCOUNTS = 5
 
 

@@ -55,7 +55,7 @@ class TimeoutConnection(psycopg.Connection[Any]):
         try:
             return super().wait(gen, interval, self.reply_timeout)
         except errors._WaitTimeout:  # noqa: SLF001, RUF100 - psycopg has no public name for it
-            # Left open, the connection would give a late reply to the next statement.
+            # If it stayed open, a late reply would be read as the reply to the next statement.
             self.pgconn.finish()
             raise errors.ConnectionTimeout(
                 f"PostgreSQL did not reply within {self.reply_timeout} s"

@@ -1,4 +1,4 @@
-"""Sessions in PostgreSQL, cached in Redis, that stay signed out after a Redis outage.
+"""Sessions in PostgreSQL, cached in Redis. After a Redis outage, no signed-out session returns.
 
 django-redis ignores errors, so Django's own ``cached_db`` does not notice a write or a delete that
 Redis missed: when Redis returns, a signed-out session is valid again, and a changed one has its old
@@ -51,7 +51,7 @@ class CacheGeneration:
     def renew(self) -> str | None:
         """Start a new generation and return its token; return None if Redis does not answer.
 
-        A token is sent only once. If Redis executes the command late, no entry has that token yet.
+        Each call sends a new token, so a command that Redis executes late makes no old entry valid.
         """
         # Read first: the new token does not cover writes that are missed after this line.
         missed = self._missed

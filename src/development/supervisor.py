@@ -1,4 +1,4 @@
-"""Restart runserver and the worker when the code changes, and keep them through broken code.
+"""Restart runserver and the worker when the code changes, even after an error in the code.
 
 Django's own reloader exits when the settings cannot be imported, and for some other errors it
 watches the wrong file. Here the child process exits on any error in the code, and its parent

@@ -13,8 +13,8 @@ from environs import ValidationError
 Target = Literal["dev", "ecs"]
 TARGETS: tuple[Target, ...] = typing.get_args(Target)
 
-# Where a variable is set: by the image, or in a file under env/. On ECS the task definition takes
-# the place of these files, with `secrets` for the secret variables and `environment` for the rest.
+# The place where a variable is set: the image, or a file under env/. On ECS the task definition
+# replaces these files, with `secrets` for the secret variables and `environment` for the rest.
 Place = Literal["image", "backing-services", "target", "secrets"]
 
 # Takes a parsed value and raises ValidationError, with a message that never contains the value.

@@ -79,7 +79,7 @@ class State:
         if not check.done():
             self._services = UNKNOWN
             return
-        # Of several probes that waited for the same check, the first one stores its result.
+        # Several probes may wait for the same check. The first one to resume stores its result.
         if check is self._check:
             self._check = None
             self._services = check.result()

@@ -134,7 +134,7 @@ class DrainingWorker(UvicornWorker):  # type: ignore[misc]  # it is untyped
 
 
 def own_sockets(shared: list[socket.socket]) -> list[socket.socket]:
-    """For each shared socket, return one that only this worker has, bound to the same address.
+    """Return one socket of this worker's own for each shared socket, on the same address.
 
     SO_REUSEPORT (socket(7)) is set after the bind, so a second server on the port still fails to
     start. Only Linux distributes connections. On other systems the last socket would get them all,

@@ -120,7 +120,7 @@ def configure(
             # serving.access_log replaces these: it logs the request id and the client.
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
-            # With a handler here, the worker's command adds none of its own.
+            # django-ox's worker command adds a handler unless this logger has one.
             "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
             # django_ox logs the same, with duration and attempt.
             "django.tasks": {"level": "CRITICAL"},
