@@ -18,7 +18,7 @@ COOKIE = "device"
 # The longest lifetime that browsers accept:
 # https://developer.chrome.com/blog/cookie-max-age-expires
 MAX_AGE = timedelta(days=400)
-# Number of accounts that a device remembers. It forgets the oldest first, which bounds the cookie's size.
+# Accounts that a device remembers. It forgets the oldest first, so the cookie stays small.
 MAX_ACCOUNTS = 5
 
 
