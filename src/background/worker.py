@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 # The channel that the trigger of migration 0001 notifies.
 CHANNEL = "background_task"
-# Seconds until the listener notices a stop.
-LISTEN_TIMEOUT = 0.5
 # Seconds between attempts to listen while PostgreSQL is away.
 RECONNECT_INTERVAL = 1.0
 # Seconds between log lines about failed polls. django-ox would log each one.
@@ -85,12 +83,9 @@ class Worker(OxWorker):
     def run(self) -> None:
         """Run tasks until request_stop()."""
         logging.getLogger("django_ox").addFilter(PollFailureFilter())
-        listener = threading.Thread(target=self.listen, name="listen", daemon=True)
-        listener.start()
-        try:
-            super().run()
-        finally:
-            listener.join()
+        # A daemon, so that a worker that stops does not wait for it.
+        threading.Thread(target=self.listen, name="listen", daemon=True).start()
+        super().run()
 
     def listen(self) -> None:
         """Wake the loop at each notification; connect again whenever the connection is lost."""
@@ -102,9 +97,8 @@ class Worker(OxWorker):
                     listening = True
                     # Tasks may have been added before this connection listened.
                     self._stop.wake()
-                    while not self.stopping:
-                        for _ in connection.notifies(timeout=LISTEN_TIMEOUT, stop_after=1):
-                            self._stop.wake()
+                    for _ in connection.notifies():
+                        self._stop.wake()
             except psycopg.Error as error:
                 if listening:
                     logger.warning("Polling for tasks, since LISTEN failed: %s", error)
