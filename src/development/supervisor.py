@@ -32,12 +32,15 @@ PRELOADED = (
     "django.db.backends.postgresql.base",
     "django.template.defaulttags",
     "django.test",
+    "django_ox.backend",
+    "django_ox.schedules",
     "django_redis.cache",
     "environs",
     "psycopg_pool",
     "redis.asyncio",
     "structlog",
     "uvicorn.server",
+    "watchfiles",
 )
 
 # The modification times of the sources when the child process was started.
