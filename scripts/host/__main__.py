@@ -29,6 +29,11 @@ LOCAL = ROOT / ".local"
 STACK = Stack(LOCAL)
 TEST_STACK = Stack(LOCAL / "test", durable=False)
 MANAGE = (sys.executable, "manage.py")
+# Variables that start several containers, and what to set instead without any.
+ONE_ON_HOST = {
+    "REPLICAS": "WORKERS for several processes",
+    "WORKER_REPLICAS": "TASK_CONCURRENCY for more tasks at once",
+}
 NOT_LIKE_ECS = """\
   This is no container: the file system is writable, nothing limits CPU, memory or processes, no
   capability is dropped, and web runs as your user. `make test-stack` checks these with Docker."""
@@ -92,12 +97,12 @@ def is_new(database_url: str) -> bool:
 
 def up(target: str) -> None:
     """Start the backing services, migrate, start web and the worker, and print the address."""
-    for variable in ("REPLICAS", "WORKER_REPLICAS") if target == "ecs" else ():
+    for variable, instead in ONE_ON_HOST.items() if target == "ecs" else ():
         replicas = os.environ.get(variable) or "1"
         if replicas != "1":
             raise UserError(
                 f"{variable} must be 1 without Docker (got {replicas!r}). Start Docker for several "
-                "containers, or set WORKERS for several processes."
+                f"containers, or set {instead}."
             )
     with STACK.locked():
         ports = {name: wanted_port(name) for name in PORT_VARIABLES}

@@ -160,10 +160,13 @@ def test_up_prodlike_and_up_replace_only_web_and_worker(clone: Clone) -> None:
     assert clone.process("web").environ()["TARGET"] == "dev"
 
 
-def test_several_replicas_give_one_line_error(clone: Clone) -> None:
-    assert "REPLICAS must be 1 without Docker (got '2')" in clone.make(
-        "up-prodlike", REPLICAS="2", status=2
-    )
+@pytest.mark.parametrize(
+    ("variable", "instead"), [("REPLICAS", "WORKERS"), ("WORKER_REPLICAS", "TASK_CONCURRENCY")]
+)
+def test_several_replicas_give_one_line_error(clone: Clone, variable: str, instead: str) -> None:
+    said = clone.make("up-prodlike", **{variable: "2"}, status=2)
+    assert f"{variable} must be 1 without Docker (got '2')" in said
+    assert f"or set {instead} for" in said
 
 
 def test_tests_run_on_their_own_servers_and_stop_them(clone: Clone) -> None:

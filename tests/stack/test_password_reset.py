@@ -17,9 +17,10 @@ KNOWN, UNKNOWN = ([f"{kind}{number}@example.com" for number in range(12)] for ki
 
 
 class Site(NamedTuple):
-    """A web container with a pool of two connections, and the mail server of its worker."""
+    """A web container with a pool of two connections, its worker, and the worker's mail server."""
 
     web: Container
+    worker: Container
     smtp: Container
 
 
@@ -47,7 +48,7 @@ def site(stack: Stack) -> Iterator[Site]:
     worker = stack.start(service="worker", env=env)
     code = f"for email in {KNOWN}: User.objects.create_user(email, 'correct horse')"
     web.exec("python", "manage.py", "shell", "--verbosity=0", "--command", code)
-    yield Site(web.wait_ready(), smtp)
+    yield Site(web.wait_ready(), worker, smtp)
     web.exec("python", "manage.py", "clear_lockouts")
     for container in (worker, web, smtp):
         container.remove()
@@ -68,7 +69,7 @@ def request_reset(web: Container, email: str) -> Answer:
 
 
 def test_slow_mail_server_delays_no_page_and_reveals_no_account(stack: Stack, site: Site) -> None:
-    web, smtp = site
+    web, worker, smtp = site
     admin = https_browser(web)
     password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
     assert admin.login("admin@example.com", password).status == 302
@@ -95,3 +96,10 @@ def test_slow_mail_server_delays_no_page_and_reveals_no_account(stack: Stack, si
     wait_for(lambda: len(smtp.records()) >= len(KNOWN), 15 * DELAY)
     assert {mail["to"] for mail in smtp.records()} == set(KNOWN)
     assert {mail["site"] for mail in smtp.records()} == {web.url.replace("http://", "https://")}
+
+    def finished() -> set[str]:
+        events = [row for row in worker.records() if row["message"] == "task_succeeded"]
+        return {row["request_id"] for row in events}
+
+    wait_for(lambda: len(finished()) >= len(emails), DELAY)
+    assert finished() == {answer.headers["x-request-id"] for answer in answers.values()}

@@ -203,19 +203,24 @@ def test_prodlike_image_has_no_debug_packages() -> None:
 
 
 def test_replicas_share_sessions(clone: Clone, browser: Browser) -> None:
-    done = clone.run("make", "up-prodlike", "REPLICAS=2")
+    done = clone.run("make", "up-prodlike", "REPLICAS=2", "WORKER_REPLICAS=2")
     assert done.returncode == 0
+    assert len(clone.container("worker").split()) == 2
+    listed = clone.run("make", "ps").stdout
+    assert f"{PROJECT}-worker-2" in listed
+    assert listed.count("(healthy)") == 6
     other = Browser(f"http://localhost:{WEB_PORT + 1}")
     assert other.base in done.stdout
     other.cookies = dict(browser.cookies)
     assert signed_in(other)
     assert len(clone.container("web").split()) == 2
     assert clone.run("make", "up-prodlike").returncode == 0
-    assert len(clone.container("web").split()) == 1
+    assert len(clone.container("web").split()) == len(clone.container("worker").split()) == 1
     assert signed_in(browser)
-    wrong = clone.run("make", "up-prodlike", "REPLICAS=some")
-    assert wrong.returncode != 0
-    assert "REPLICAS=3" in wrong.stderr
+    for variable in ("REPLICAS", "WORKER_REPLICAS"):
+        wrong = clone.run("make", "up-prodlike", f"{variable}=some")
+        assert wrong.returncode != 0
+        assert f"for example {variable}=3" in wrong.stderr
 
 
 @pytest.mark.parametrize("how", ["down", "kill"])
