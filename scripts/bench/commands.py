@@ -7,12 +7,13 @@ import http.client
 import re
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 from scripts.bench.clone import Clone, MeasureError
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure, at_most
-from scripts.stack.engine import run
+from scripts.stack.engine import run, wait_for
 
 PYTHON_IMAGE = "python:3.13-slim-trixie"
 MB = 1e6
@@ -99,8 +100,8 @@ def start(clone: Clone) -> list[Figure]:
 
 def reload(clone: Clone) -> list[Figure]:
     """From saving a file on this machine to the first response that shows the edit, polled every
-    10 ms. Idle is the processor time of the dev web container without traffic, health checks
-    included.
+    10 ms; for the worker, until it logs that it has started again. Idle is the processor time of
+    the dev web container without traffic, health checks included.
     """
     clone.make("up")
     home = clone.folder / "src/home"
@@ -115,6 +116,7 @@ def reload(clone: Clone) -> list[Figure]:
         Figure("a view edited, worst", "s", views, at_most(1.0, by="worst")),
         Figure("a template edited", "s", template, at_most(0.6)),
         Figure("a template edited, worst", "s", template, at_most(1.0, by="worst")),
+        Figure("worker started again", "s", _worker_starts(clone), at_most(1.0)),
         Figure("idle, of one core", "%", _idle(clone), at_most(1.0)),
     ]
 
@@ -132,6 +134,25 @@ def _edits(clone: Clone, path: Path, edit: str) -> list[float]:
     time.sleep(1)
     _until(clone, "<html")
     return times
+
+
+def _worker_starts(clone: Clone) -> list[float]:
+    worker = clone.run("sh", "scripts/compose", "dev", "ps", "--quiet", "worker").strip()
+
+    def starts() -> list[str]:
+        lines = clone.run("docker", "logs", "--timestamps", worker).splitlines()
+        return [line.split()[0] for line in lines if "worker_started" in line]
+
+    def restart() -> float:
+        known, saved = len(starts()), time.time()
+        (clone.folder / "src/home/views.py").touch()
+        wait_for(lambda: len(starts()) > known, EDIT_TIMEOUT)
+        # A person pauses between edits.
+        time.sleep(0.5)
+        return datetime.fromisoformat(starts()[-1]).timestamp() - saved
+
+    time.sleep(1)
+    return [restart() for _ in range(EDITS)]
 
 
 def _until(clone: Clone, mark: str) -> float:
