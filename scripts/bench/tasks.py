@@ -46,7 +46,8 @@ SELECT 1000 * extract(epoch FROM
 FILL = f"""
 INSERT INTO django_ox_oxtask
 SELECT (jsonb_populate_record(task, jsonb_build_object('id', gen_random_uuid()))).*
-FROM (SELECT * FROM django_ox_oxtask WHERE status = 'SUCCESSFUL' LIMIT 1) task,
+FROM (SELECT django_ox_oxtask AS task FROM django_ox_oxtask
+  WHERE status = 'SUCCESSFUL' LIMIT 1) finished,
   generate_series(1, {FINISHED_ROWS})
 """
 # Prints the resident memory of the worker process, in MB.
