@@ -252,7 +252,9 @@ def test_worker_needs_less_than_90_mb(queue: Queue) -> None:
         "        print(path.with_name('status').read_text())\n"
     )
     resident = [
-        int(line.split()[1]) / 1000 for line in status.splitlines() if line.startswith("VmRSS")
+        int(line.split()[1]) * 1024 / 1e6
+        for line in status.splitlines()
+        if line.startswith("VmRSS")
     ]
     figure("tasks", "none", f"{max(resident):.0f} MB resident after 50 tasks")
     assert 20 < max(resident) < 90
