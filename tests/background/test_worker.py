@@ -115,7 +115,8 @@ def test_worker_listens_again_after_its_connection_is_lost(
     time.sleep(1)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
         )
         assert cursor.fetchall() == [(True,)]
     time.sleep(3)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.stack.engine import PROJECT
 from tests.host.clone import Clone
 
 # No registry can have this name: RFC 6761.
@@ -21,8 +22,12 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
 
 
 def make(clone: Clone, *words: str) -> str:
-    """Run make without a forced runtime."""
-    return clone.make(*words, RUNTIME="", POSTGRES_IMAGE=MISSING)
+    """Run make without a forced runtime.
+
+    The Compose project is one without containers: a running stack would keep the docker runtime.
+    """
+    project = f"{PROJECT}-choice"
+    return clone.make(*words, RUNTIME="", POSTGRES_IMAGE=MISSING, COMPOSE_PROJECT_NAME=project)
 
 
 def test_up_falls_back_to_the_host_and_other_verbs_follow(clone: Clone) -> None:
