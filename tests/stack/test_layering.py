@@ -90,6 +90,23 @@ def test_both_targets_share_services_and_data() -> None:
         assert dev["services"][name] == ecs["services"][name]
 
 
+def test_worker_runs_the_image_and_environment_of_web(layering: str) -> None:
+    """make parity compares the targets in web's containers, so its result holds for the worker."""
+    services = config(layering)["services"]
+    web, worker = services["web"], services["worker"]
+    for name in ("SITE_URL", "REPLICAS"):
+        web["environment"].pop(name, None)
+    for key in ("image", "environment", "volumes", "user", "labels"):
+        assert worker.get(key) == web.get(key), key
+
+
+def test_workers_of_both_targets_differ_only_in_reload() -> None:
+    dev, ecs = (config(target)["services"]["worker"] for target in ("dev", "ecs"))
+    assert [word for word in dev["command"] if word != "--reload"] == ecs["command"]
+    for key in ("healthcheck", "depends_on", "restart", "init"):
+        assert dev[key] == ecs[key], key
+
+
 @pytest.mark.parametrize("broken", ["postgres", "redis", "migrate"])
 def test_web_does_not_start_if_a_dependency_fails(
     broken: str, images: Stack, tmp_path: Path
