@@ -87,8 +87,8 @@ EDITS = {
     # Edit: file, old text, new text, page that shows the edit, text on that page.
     "view": (
         "home/views.py",
-        "Service(name, answer,",
-        "Service(name + ' seen', answer,",
+        "Service(name, current,",
+        "Service(name + ' seen', current,",
         "/",
         " seen</th>",
     ),
