@@ -110,7 +110,7 @@ def reload(clone: Clone) -> list[Figure]:
         "    response.write('{mark}')\n    return response\n"
     )
     views = _edits(clone, home / "views.py", view)
-    template = _edits(clone, home / "templates/base.html", "{mark}")
+    template = _edits(clone, clone.folder / "src/templates/base.html", "{mark}")
     return [
         Figure("a view edited", "s", views, at_most(0.6)),
         Figure("a view edited, worst", "s", views, at_most(1.0, by="worst")),
