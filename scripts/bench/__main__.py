@@ -1,4 +1,4 @@
-"""Run the benchmarks, save the results in .local/bench/ and write docs/benchmarks/.
+"""Run the benchmarks, save the results in docs/benchmarks/results/ and write the page from them.
 
 Usage: python -m scripts.bench [GROUP…]. Without arguments all groups run. The measured stack is a
 separate Compose project, built from a copy of the work tree.
@@ -17,7 +17,7 @@ from collections.abc import Callable
 os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-bench"
 
 from scripts.bench import commands, costs, machine, report, results, servers, tasks
-from scripts.bench.clone import FOLDER, Clone, MeasureError
+from scripts.bench.clone import Clone, MeasureError
 from scripts.stack.engine import ROOT
 
 type Measure[Subject] = Callable[[Subject], list[results.Figure]]
@@ -37,6 +37,8 @@ ON_SERVERS: list[Measure[servers.Servers]] = [
     costs.costs,
     tasks.tasks,
 ]
+# Committed, so that a run of one group keeps the rows of all others.
+RESULTS = ROOT / "docs/benchmarks/results"
 GROUPS = [measure.__name__ for measure in [*ON_A_CLONE, *ON_SERVERS]]
 
 
@@ -64,7 +66,7 @@ def main(*wanted: str) -> int:
     except KeyboardInterrupt:
         status = 130
     # Groups that finished before a failure are reported; ONLY= runs the rest.
-    found = results.load(FOLDER, GROUPS)
+    found = results.load(RESULTS, GROUPS)
     if not found:
         return status
     print(results.table([result for result in found if not wanted or result.group in wanted]))
@@ -88,7 +90,7 @@ def measure[Subject: (Clone, servers.Servers)](
             figures = group(subject)
             about = " ".join((group.__doc__ or "").split())
             result = results.Result(group.__name__, about, machine.describe(), figures)
-            results.save(result, FOLDER)
+            results.save(result, RESULTS)
             print(f"{time.monotonic() - start:.0f} s", flush=True, file=sys.stderr)
     finally:
         subject.remove()
