@@ -30,6 +30,8 @@ IDLE_TIMEOUT = 60
 # Not the developer's own project. The name is fixed so that the next run removes what a killed run
 # left behind.
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-stack"
+# The networks of web's clients, and of PostgreSQL and Redis.
+EDGE, DATA = f"{PROJECT}_edge", f"{PROJECT}_data"
 SECRETS = (
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
@@ -171,9 +173,10 @@ class Container:
 
     @property
     def address(self) -> str:
-        """The IP address in the project's network."""
+        """The IP address in the network of the clients, or in the only network."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
-        return str(next(iter(networks.values()))["IPAddress"])
+        network = networks.get(EDGE) or next(iter(networks.values()))
+        return str(network["IPAddress"])
 
     @property
     def url(self) -> str:
@@ -307,13 +310,13 @@ class Stack:
         self.compose("run", "--rm", "--no-deps", "web", *command, target="dev")
 
     def client(self, script: str, *arguments: str, timeout: float = 120) -> Any:
-        """Run a script inside the project's network; return the JSON it prints.
+        """Run a script in the network of web's clients; return the JSON it prints.
 
         ``script`` is a path in the repository. It runs inside the network because a published
         port's proxy goes on accepting connections after the server is gone.
         """
         done = run(
-            *("docker", "run", "--rm", "--interactive", "--network", f"{PROJECT}_default"),
+            *("docker", "run", "--rm", "--interactive", "--network", EDGE),
             *(f"{PROJECT}-ecs", "python", "-", *arguments),
             input=(ROOT / script).read_text(),
             timeout=timeout,

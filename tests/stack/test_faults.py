@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scripts.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
+from scripts.stack.engine import DATA, Answer, Browser, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 # The promised limits, in seconds.
@@ -20,7 +20,6 @@ ANSWERED_WITHIN = 5.0
 RECOVERED_WITHIN = 5.0
 # Readiness asks the services every 5 s, and waits 2 s for an answer.
 NOTICED_WITHIN = 8.0
-NETWORK = f"{PROJECT}_default"
 # More requests than may wait for the pools of two workers (backends/database.py): some are refused.
 CROWD = 100
 
@@ -37,14 +36,14 @@ def start(service: Container) -> None:
 
 
 def disconnect(service: Container) -> None:
-    """Disconnect a service from the network."""
-    run("docker", "network", "disconnect", NETWORK, service.id)
+    """Disconnect a service from its network."""
+    run("docker", "network", "disconnect", DATA, service.id)
 
 
 def connect(service: Container) -> None:
-    """Connect a service to the network again."""
+    """Connect a service to its network again."""
     name = "postgres" if "postgres" in service.inspect()["Name"] else "redis"
-    run("docker", "network", "connect", "--alias", name, NETWORK, service.id)
+    run("docker", "network", "connect", "--alias", name, DATA, service.id)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,7 +86,9 @@ def test_both_targets_share_services_and_data() -> None:
     dev, ecs = config("dev"), config("ecs")
     assert dev["volumes"] == ecs["volumes"]
     for name in ("postgres", "redis"):
+        # Docker publishes no port of an internal network.
         dev["services"][name].pop("ports")
+        dev["services"][name]["networks"].pop("published")
         assert dev["services"][name] == ecs["services"][name]
 
 
@@ -96,7 +98,7 @@ def test_worker_runs_the_image_and_environment_of_web(layering: str) -> None:
     web, worker = services["web"], services["worker"]
     for name in ("SITE_URL", "REPLICAS"):
         web["environment"].pop(name, None)
-    for key in ("image", "environment", "volumes", "user", "labels"):
+    for key in ("image", "environment", "networks", "volumes", "user", "labels"):
         assert worker.get(key) == web.get(key), key
 
 

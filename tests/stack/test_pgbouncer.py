@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
+from scripts.stack.engine import DATA, PROJECT, Answer, Browser, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 IMAGE = f"{PROJECT}-pgbouncer"
@@ -34,7 +34,7 @@ class Pooler:
         # With these labels, the next run finds and removes the container that a killed run left.
         labels = (("project", PROJECT), ("service", "pgbouncer"))
         self.id = run(
-            *("docker", "run", "--detach", "--network", f"{PROJECT}_default"),
+            *("docker", "run", "--detach", "--network", DATA),
             *("--network-alias", "pgbouncer"),
             *(f"--label=com.docker.compose.{name}={value}" for name, value in labels),
             *("--env", "DATABASE_USER=methodhub", "--env", f"DATABASE_PASSWORD={self.password}"),
