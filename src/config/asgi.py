@@ -1,4 +1,4 @@
-"""The ASGI application that both targets serve: Django inside the project's ASGI middleware."""
+"""The ASGI application of both targets: Django, and what is mounted, in the ASGI middleware."""
 
 import os
 from typing import cast
@@ -16,8 +16,10 @@ from backends.database import thread_count  # noqa: E402
 from probes.asgi import Probes  # noqa: E402
 from serving.access_log import AccessLog  # noqa: E402
 from serving.asgi_handler import ThreadPoolASGIHandler  # noqa: E402
+from serving.mounts import Mounts, load_or_exit  # noqa: E402
 from serving.request_body import RequestBodyLimit  # noqa: E402
 
 _django = cast("ASGI3Application", ThreadPoolASGIHandler(thread_count(settings.ENV)))
-_limited = RequestBodyLimit(_django, settings.ENV.WORKERS)
+_mounted = Mounts(_django, load_or_exit(settings.ASGI_MOUNTS))
+_limited = RequestBodyLimit(_mounted, settings.ENV.WORKERS)
 application = Probes(AccessLog(_limited, settings.ENV.TRUSTED_PROXY_COUNT))

@@ -35,6 +35,9 @@ WSGI_APPLICATION = "config.wsgi.application"
 # Paths, as ("/events/",), whose asynchronous views wait for long before they respond. Views below
 # them run in Django's own ASGI handler instead of the thread pool (serving.asgi_handler).
 ASYNC_PATH_PREFIXES: tuple[str, ...] = ()
+# ASGI applications beside Django, such as MCP servers: import paths by path prefix. serving.mounts
+# serves them; the longest prefix wins.
+ASGI_MOUNTS: dict[str, str] = {}
 
 # Only the dev image has the dev tools, and they need DEBUG.
 DEV_TOOLS = DEBUG and find_spec("debug_toolbar") is not None

@@ -68,7 +68,7 @@ class AccessLog:
         async def send_with_id(event: ASGISendEvent) -> None:
             nonlocal status
             if event["type"] == "http.response.start":
-                status = event["status"]
+                status = int(event["status"])  # an application may send an HTTPStatus
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id.encode())]
             await send(event)
 

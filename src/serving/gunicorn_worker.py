@@ -105,7 +105,8 @@ def close_connections_while_draining(app: ASGI3Application) -> ASGI3Application:
     async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         async def send_with_header(event: ASGISendEvent) -> None:
             if event["type"] == "http.response.start" and STATE.draining.is_set():
-                event["headers"] = [*event["headers"], (b"connection", b"close")]
+                others = [each for each in event["headers"] if each[0].lower() != b"connection"]
+                event["headers"] = [*others, (b"connection", b"close")]
             await send(event)
 
         await app(scope, receive, send_with_header)

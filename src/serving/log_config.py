@@ -122,6 +122,8 @@ def configure(
             "uvicorn.access": {"handlers": [], "propagate": False},
             # django-ox's worker command adds a handler unless this logger has one.
             "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
+            # Below that level, the MCP SDK logs every call.
+            "mcp": {"level": "WARNING"},
             # django_ox logs the same, with duration and attempt.
             "django.tasks": {"level": "CRITICAL"},
             # While PostgreSQL is away, the pool warns every second. Requests log their own errors.
