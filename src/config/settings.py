@@ -38,6 +38,8 @@ ASYNC_PATH_PREFIXES: tuple[str, ...] = ()
 # ASGI applications beside Django, such as MCP servers: import paths by path prefix. serving.mounts
 # serves them; the longest prefix wins.
 ASGI_MOUNTS: dict[str, str] = {}
+if ENV.MCP_HUB:
+    ASGI_MOUNTS["/mcp"] = "mcp_hub.hub.application"
 
 # Only the dev image has the dev tools, and they need DEBUG.
 DEV_TOOLS = DEBUG and find_spec("debug_toolbar") is not None

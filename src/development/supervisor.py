@@ -36,6 +36,7 @@ PRELOADED = (
     "django_ox.schedules",
     "django_redis.cache",
     "environs",
+    "mcp.server.mcpserver",
     "psycopg_pool",
     "redis.asyncio",
     "structlog",

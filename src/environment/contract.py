@@ -139,6 +139,7 @@ class Environment:
         default=[],
         validator=validate_origin,
     )
+    MCP_HUB: bool = variable("Serves the site's MCP server at /mcp (docs/mcp.md).", default=False)
     DEFAULT_FROM_EMAIL: str | None = variable(
         "Sender of the site's mail. Required with EMAIL_URL.",
         expected="an address such as noreply@example.com or Name <noreply@example.com>",

@@ -34,6 +34,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "signed_in_user": user,
         "target": settings.ENV.TARGET,
         "debug": settings.DEBUG,
+        "mcp_url": settings.ENV.MCP_HUB and request.build_absolute_uri("/mcp"),
     }
     if settings.DEBUG or (user and user.is_staff):
         context |= {

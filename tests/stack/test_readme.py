@@ -1,4 +1,4 @@
-"""Runs the README's commands in order, in one fresh clone."""
+"""Runs the commands of the README and of docs/mcp.md in order, in one fresh clone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from scripts.stack.clone import Clone
 
 PROJECT = f"{engine.PROJECT}-readme"
 WEB_PORT = 8790
-README = (engine.ROOT / "README.md").read_text()
+PAGES = [(engine.ROOT / name).read_text() for name in ("README.md", "docs/mcp.md")]
 # Code blocks without a language are diagrams.
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINES = [line for _, block in BLOCK.findall(README) for line in block.splitlines()]
+BLOCKS = [found for page in PAGES for found in BLOCK.findall(page)]
+LINES = [
+    line.replace("localhost:8000", f"localhost:{WEB_PORT}")
+    for _, block in BLOCKS
+    for line in block.splitlines()
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +32,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def test_every_code_block_is_shell() -> None:
-    assert {language for language, _ in BLOCK.findall(README)} == {"sh"}
+    assert {language for language, _ in BLOCKS} == {"sh"}
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_command_prints_what_readme_promises(clone: Clone, line: str) -> None:
+def test_command_prints_what_the_page_promises(clone: Clone, line: str) -> None:
     done = clone.run("sh", "-euc", line)
     assert done.returncode == 0
     promised = line.partition("# you should see: ")[2]
-    assert promised, "the README does not say what this command prints"
-    assert promised.replace("localhost:8000", f"localhost:{WEB_PORT}") in done.stdout
+    assert promised, "the page does not say what this command prints"
+    assert promised in done.stdout

@@ -58,6 +58,7 @@ def test_every_recipe_is_tested() -> None:
     assert set(RECIPES) == {
         "an app",
         "an asynchronous view",
+        "an MCP server",
         "a variable",
         "a backing service",
         "replicas",
@@ -77,6 +78,17 @@ def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
     command = ("make", "manage", f"CMD=shell -v0 -c '{setting}'")
     assert "('/events/',)" in clone.run(*command).stdout
     wait_for(lambda: Browser(clone.site).get("/").status == 200, 10)
+
+
+def test_mcp_server_recipe_serves_a_tool(clone: Clone) -> None:
+    follow(clone, "an MCP server")
+    client = Browser(
+        clone.site,
+        {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"},
+    )
+    question = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
+    listed = lambda: "count_users" in client.send("POST", "/mcp/things", question).body  # noqa: E731
+    wait_for(listed, 10)
 
 
 def test_variable_recipe_declares_and_documents_the_variable(clone: Clone) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 import urllib.request
 
 import pytest
 
-from scripts.stack.engine import PROJECT, ROOT, Stack, run
+from scripts.stack.engine import ROOT, Stack
 from tests.stack.figures import figure
 
 EXTRA_SITE = {"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"}
@@ -61,39 +60,3 @@ def test_open_streams_of_users_do_not_slow_pages(
         assert during < 3 * without + 20
     finally:
         web.remove()
-
-
-def test_mcp_server_reports_progress_as_it_happens(stack: Stack) -> None:
-    image, build = f"{PROJECT}-mcp", f"{PROJECT}-build"
-    recipe = ("--quiet", "--file", "docker/Dockerfile", "--target", "build", "--tag", build, ".")
-    run("docker", "build", *recipe)
-    # The ecs image, unchanged, with the SDK in a directory beside its packages.
-    added = f"""
-        FROM {build} AS sdk
-        RUN --mount=type=bind,target=/locks \
-            uv pip install --target /sdk --require-hashes -r /locks/mcp.txt
-        FROM {PROJECT}-ecs
-        COPY --from=sdk /sdk /sdk
-    """
-    run("docker", "build", "--quiet", "--tag", image, "--file", "-", "requirements", input=added)
-    run("docker", "tag", f"{PROJECT}-ecs", f"{PROJECT}-kept")
-    run("docker", "tag", image, f"{PROJECT}-ecs")
-    try:
-        web = stack.start(
-            *("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "mcp_app:application"),
-            # The SDK keeps a session in one process.
-            env={"PYTHONPATH": "/app/src:/apps:/sdk", "WORKERS": "1"},
-            options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
-        )
-    finally:
-        run("docker", "tag", f"{PROJECT}-kept", f"{PROJECT}-ecs")
-        run("docker", "rmi", f"{PROJECT}-kept", build)
-    try:
-        web.wait_ready()
-        times = json.loads(web.exec("python", "/apps/mcp_client.py"))
-        assert len(times["made"]) == len(times["received"]) == 4
-        pairs = zip(times["received"], times["made"][1:], strict=False)
-        assert all(before < after for before, after in pairs)
-    finally:
-        web.remove()
-        run("docker", "rmi", "--force", image)
