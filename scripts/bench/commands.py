@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import re
 import time
 import urllib.request
 from datetime import datetime
@@ -13,10 +12,17 @@ from pathlib import Path
 from scripts.bench.clone import Clone, MeasureError
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure, at_most
-from scripts.stack.engine import run, wait_for
+from scripts.stack.engine import wait_for
+from scripts.stack.image import (
+    MAX_LAYERS,
+    MAX_MB,
+    MB,
+    PYTHON_IMAGE,
+    added_layer_sizes,
+    cold_recipe,
+    layer_sizes,
+)
 
-PYTHON_IMAGE = "python:3.13-slim-trixie"
-MB = 1e6
 EDITS = 20
 # Seconds to wait for an edit to show before the benchmark fails.
 EDIT_TIMEOUT = 30
@@ -35,20 +41,13 @@ def image(clone: Clone) -> list[Figure]:
     """Size of the ecs image compared with its base image, as the engine stores them."""
     tag = f"{clone.project}-ecs"
     clone.run("sh", "-c", build_command(clone, tag))
-    base, ecs = (_layers(name) for name in (clone.env.get("PYTHON_IMAGE", PYTHON_IMAGE), tag))
-    above = ecs[: len(ecs) - len(base)]
-    # Instructions that only set metadata create no layer.
-    layers = [size for size in above if size]
+    base = clone.env.get("PYTHON_IMAGE", PYTHON_IMAGE)
+    layers = added_layer_sizes(tag, base)
     return [
-        Figure("above the base image", "MB", [sum(layers) / MB], at_most(75)),
-        Figure("layers above the base", "layers", [len(layers)], at_most(12)),
-        Figure("base image", "MB", [sum(base) / MB]),
+        Figure("above the base image", "MB", [sum(layers) / MB], at_most(MAX_MB)),
+        Figure("layers above the base", "layers", [len(layers)], at_most(MAX_LAYERS)),
+        Figure("base image", "MB", [sum(layer_sizes(base)) / MB]),
     ]
-
-
-def _layers(name: str) -> list[int]:
-    listed = run("docker", "history", "--human=false", "--format", "{{.Size}}", name).stdout
-    return [int(size) for size in listed.split()]
 
 
 def build(clone: Clone) -> list[Figure]:
@@ -56,11 +55,7 @@ def build(clone: Clone) -> list[Figure]:
     packages, so it includes download time. The changed source line is at the end of a view.
     """
     tag = f"{clone.project}-cold"
-    recipe = (clone.folder / "docker/Dockerfile").read_text()
-    # Cache mounts survive --no-cache, so replace them with tmpfs.
-    cold = re.sub(
-        r"--mount=type=cache\S*?,target=([^,\s]+)\S*", r"--mount=type=tmpfs,target=\1", recipe
-    )
+    cold = cold_recipe((clone.folder / "docker/Dockerfile").read_text())
     (clone.folder / "docker/Dockerfile.cold").write_text(cold)
     from_nothing = build_command(clone, tag, "--no-cache", "--file docker/Dockerfile.cold")
     warm = build_command(clone, f"{clone.project}-ecs")

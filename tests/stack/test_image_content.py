@@ -1,16 +1,16 @@
-"""The content of every layer of the ecs image."""
+"""The size and the content of the layers of the ecs image."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 
 from scripts.stack.engine import PROJECT, ROOT, Stack, run
+from scripts.stack.image import MAX_LAYERS, MAX_MB, MB, added_layer_sizes, added_layers
 
 CANARY = "canary-of-the-build-context"
 IMAGE = f"{PROJECT}-content"
@@ -20,18 +20,6 @@ FORBIDDEN_NAMES = {
     *("gcc", "cc", "cpp", "g++", "ld", "make", "libpq-dev"),
 }
 FORBIDDEN_SUFFIXES = {".map", ".pem.key", ".a", ".h"}
-
-
-def layers(image: str, folder: Path) -> Iterator[tarfile.TarFile]:
-    """Yield the layers of an image, oldest first."""
-    saved = folder / "image.tar"
-    run("docker", "save", "--output", str(saved), image)
-    with tarfile.open(saved) as archive:
-        manifest = archive.extractfile("manifest.json")
-        assert manifest
-        for name in json.load(manifest)[0]["Layers"]:
-            with tarfile.open(fileobj=archive.extractfile(name)) as layer:
-                yield layer
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +48,41 @@ def content(images: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     run("docker", "build", "--quiet", *built, "--tag", IMAGE, str(context))
 
     folder = tmp_path_factory.mktemp("saved")
-    base = json.loads(run("docker", "inspect", "python:3.13-slim-trixie").stdout)[0]
-    known = len(base["RootFS"]["Layers"])
     files = {}
-    for number, layer in enumerate(layers(IMAGE, folder)):
-        for member in layer if number >= known else ():
+    for number, layer in added_layers(IMAGE, folder):
+        for member in layer:
             stream = layer.extractfile(member) if member.isfile() else None
             files[f"{number}:/{member.name}"] = stream.read() if stream else b""
     yield files
     run("docker", "rmi", "--force", IMAGE)
+
+
+def over_budget(image: str) -> list[str]:
+    """Return a sentence for each limit that the image exceeds."""
+    layers = added_layer_sizes(image)
+    found = []
+    if (size := sum(layers) / MB) > MAX_MB:
+        found.append(f"{image} adds {size:.1f} MB to its base image; the limit is {MAX_MB} MB.")
+    if len(layers) > MAX_LAYERS:
+        found.append(f"{image} adds {len(layers)} layers; the limit is {MAX_LAYERS}.")
+    return found
+
+
+def test_image_is_within_its_budget(images: Stack) -> None:
+    assert over_budget(f"{PROJECT}-ecs") == [], "`docker history` lists the size of each layer."
+
+
+def test_layer_larger_than_the_rest_of_the_budget_is_reported(images: Stack) -> None:
+    image = f"{PROJECT}-large"
+    rest = MAX_MB * MB - sum(added_layer_sizes(f"{PROJECT}-ecs"))
+    recipe = f"FROM {PROJECT}-ecs\nUSER 0\nRUN head -c {rest + MB:.0f} /dev/zero >/large\n"
+    run("docker", "build", "--quiet", "--tag", image, "-", input=recipe)
+    try:
+        assert over_budget(image) == [
+            f"{image} adds {MAX_MB + 1:.1f} MB to its base image; the limit is {MAX_MB} MB."
+        ]
+    finally:
+        run("docker", "rmi", "--force", image)
 
 
 def test_no_layer_contains_a_canary_of_the_context(content: dict[str, bytes]) -> None:
