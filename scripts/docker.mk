@@ -33,15 +33,17 @@ WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
   echo "$(1) must be a whole number, for example $(1)=3 (got '$($(1))')." >&2; exit 1 ;; esac
 
 # web starts in parallel with PostgreSQL, and migrate runs in web's container. This is two seconds
-# quicker than one step after another. The verb ends when migrate has run and web is healthy.
+# quicker than one step after another. The worker starts last, so that it does not slow web down. The
+# verb ends when migrate has run and web is healthy.
 up: env/secrets.env
 	@sh scripts/doctor docker quick dev
 	@$(DEV) build web $(OR_EXPLAIN_BUILD)
 	@$(DEV) begin $(OR_EXPLAIN)
-	@$(DEV) up --detach --no-deps web worker $(OR_EXPLAIN)
+	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
 	@$(DEV) await $(OR_EXPLAIN)
 	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
 	@$(DEV) await web $(OR_EXPLAIN)
+	@$(DEV) up --detach --no-deps worker $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
 # A range of ports, such as 8000-8002, gives each replica one.
@@ -148,9 +150,10 @@ test: env/secrets.env
 	@$(DEV) services
 	@$(TOOLS) sh scripts/test $(T) $(ARGS)
 
-# Runs on this machine, with the host runtime's Python.
+# Runs on this machine, with the host runtime's Python. The whole suite runs in two processes, because
+# most tests wait for containers (tests/stack/conftest.py divides it).
 test-stack: env/secrets.env
-	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack) $(ARGS)
+	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack --numprocesses 2) $(ARGS)
 
 # Runs on this machine too, on a copy of the work tree in a Compose project of its own.
 bench: env/secrets.env

@@ -1,7 +1,8 @@
 """Every problem that make doctor finds: engine states, versions, ports, volumes and files.
 
-A stub of `docker` answers for engines that this machine does not have; tests/stack/test_doctor.py
-uses the real engine. Each problem must end with status 1, a sentence that names it and a command.
+A stub of `docker` answers for engines that this machine does not have.
+tests/stack/projects/test_doctor.py uses the real engine. Each problem must end with status 1, a
+sentence that names it and a command.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run
 from tests.stack import figures
@@ -35,8 +37,33 @@ def web(stack: Stack) -> Container:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests marked `last`, which check the logs of the whole suite, at the end."""
+    """Run the tests marked `last`, which check the logs of the shared stack, at its end."""
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+class ByFolder(LoadScopeScheduling):
+    """Runs the tests of the shared stack in one process, and projects/ beside them in another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    """Choose the scheduler for --numprocesses."""
+    return ByFolder(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the measured figures to the process that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = figures.ROWS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Receive the figures of one process."""
+    figures.ROWS += map(tuple, getattr(node, "workeroutput", {}).get("figures", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
