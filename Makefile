@@ -56,7 +56,7 @@ test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest options)
 test-stack: ## Test the containers from outside (T=…, ARGS=…)
 test-host: ## Test the host runtime from outside (T=…, ARGS=…)
 bench: ## Run the benchmarks and write docs/benchmarks/ (ONLY=reload for a part)
-lint: ## Check format, types, imports, shell, Dockerfile, YAML and Compose files
+lint: ## Check code, scripts, Dockerfiles, YAML, links and spelling; find secrets
 format: ## Format the code and apply automatic fixes
 
 ##@ Build
