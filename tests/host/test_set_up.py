@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from scripts.stack.project_copy import ROOT
@@ -30,3 +31,20 @@ def test_unreachable_index_gives_one_sentence_and_no_partial_environment(
     (clone.folder / ".local").rename(clone.folder / ".local-broken")
     (clone.folder / ".local").mkdir()
     (clone.folder / ".local/venv").symlink_to((ROOT / ".local/venv").resolve())
+
+
+def test_environment_that_lost_its_python_is_created_again(
+    make_clone: MakeClone, tmp_path: Path
+) -> None:
+    """As on the other side of a dev container, and after an upgrade of the system's Python."""
+    clone = make_clone()
+    venv = clone.folder / ".local/venv"
+    locks = (venv / "installed").read_text().partition("\n/")[0]
+    venv.unlink()
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/python").symlink_to("/nowhere/python3")
+    (venv / "installed").write_text(f"{locks}\n{venv}\n")
+    said = clone.make("ps", PYTHON=str(tmp_path / "none"), status=2)
+    assert "is not Python 3.12 or newer" in said
+    shutil.rmtree(venv)
+    venv.symlink_to((ROOT / ".local/venv").resolve())
