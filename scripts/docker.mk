@@ -5,7 +5,7 @@ ECS := sh scripts/compose ecs
 RUNNING := sh scripts/compose running
 
 # Fargate's limit for open files, or this machine's where it is lower.
-export NOFILE ?= $(shell limit=$$(ulimit -Hn); if [ $$limit = unlimited ] || [ $$limit -gt 65535 ]; then limit=65535; fi; echo $$limit)
+export NOFILE ?= $(shell limit=$$(ulimit -Hn); [ "$$limit" -lt 65535 ] 2>/dev/null || limit=65535; echo $$limit)
 
 # Let Buildx read CA_BUNDLE outside the project without asking.
 export BUILDX_BAKE_ENTITLEMENTS_FS := 0

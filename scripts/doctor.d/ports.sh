@@ -38,7 +38,7 @@ check_port() {
   fi
   if [ -z "$user" ]; then
     ok "Port $port is free."
-  elif [ "$runtime" = host ] && grep -qs "\"port\": $port\b" .local/run/*.json; then
+  elif [ "$runtime" = host ] && grep -qsE "\"port\": $port([^0-9]|\$)" .local/run/*.json; then
     ok "Port $port belongs to this project."
   else
     bad "Port $port ($variable) is already in use by $user." "make up $variable=$(free_port $((port + 1)))"
@@ -48,7 +48,9 @@ check_port() {
 # listener PORT: the process that listens on a port, or nothing.
 listener() {
   if command -v ss >/dev/null; then
-    ss -Hltnp "sport = :$1" | sed -nE '1 { s/.*\(\("([^"]+)",pid=([0-9]+).*/\1 (pid \2)/; t p; s/.*/another process/; :p; p }'
+    # Each line ends with users:(("python",pid=42,fd=3)), unless the process belongs to another user.
+    ss -Hltnp "sport = :$1" | awk -F '"' 'NR == 1 {
+      print NF < 3 ? "another process" : $2 " (pid " substr($3, length(",pid=") + 1) + 0 ")" }'
   elif command -v lsof >/dev/null; then
     lsof -nP -iTCP:"$1" -sTCP:LISTEN | awk 'NR == 2 { print $1 " (pid " $2 ")" }'
   elif [ -r /proc/net/tcp ]; then

@@ -39,7 +39,7 @@ report_as_text() {
 
 report_as_json() {
   awk -F '\t' '
-    function quoted(s) { gsub(/\\/, "\\\\", s); gsub(/"/, "\\\"", s); gsub(/[\001-\037]/, " ", s); return "\"" s "\"" }
+    function quoted(s) { gsub(/["\\]/, "\\\\&", s); gsub(/[\001-\037]/, " ", s); return "\"" s "\"" }
     BEGIN { print "[" }
     {
       printf "%s  {\"check\": %s, \"status\": %s, \"text\": %s, \"remedy\": %s}", \
