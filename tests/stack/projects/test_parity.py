@@ -5,8 +5,10 @@ The tests run in order: each starts where the previous one ended.
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -66,11 +68,43 @@ def test_parity_as_first_verb_finds_no_unexpected_difference() -> None:
     # Facts, expected differences and reasons.
     for text in ("Python 3.", "Debian", "PostgreSQL 18", "ASGI", "only in dev: ", "debug pages"):
         assert text in done.stdout
+    for service in ("migrate", "web", "worker"):
+        assert f"\n{service:<12} registered: cpu 512, memory 1024" in done.stdout
     # No secret of env/secrets.env or of the local services.
+    written = done.stdout + (ROOT / ".local" / "task-definitions.json").read_text()
     for line in (ROOT / "env" / "secrets.env").read_text().splitlines():
         name, _, value = line.partition("=")
-        assert not value or name.startswith("#") or value not in done.stdout
-    assert "methodhub-local" not in done.stdout
+        assert not value or name.startswith("#") or value not in written
+    assert "methodhub-local" not in written
+
+
+def test_key_that_fargate_refuses_is_reported(tmp_path: Path) -> None:
+    """Compose resolves the keys here; tests/parity tests each rule."""
+    overlay = tmp_path / "overlay.json"
+    planted = {
+        "cap_add": ["NET_ADMIN"],
+        "memswap_limit": "2g",
+        "ports": ["8080:8000"],
+        "privileged": True,
+        "storage_opt": {"size": "1G"},
+        "volumes": [f"{tmp_path}:/data"],
+    }
+    overlay.write_text(json.dumps({"services": {"worker": planted}}))
+    files = ("-f", "compose.base.yml", "-f", "compose.ecs-local.yml", "-f", str(overlay))
+    config = run("docker", "compose", *files, "config", "--format", "json").stdout
+
+    done = run("sh", "scripts/host-python", "-m", "scripts.parity_task_definition", stdin=config)
+
+    assert done.returncode == 1
+    refused = [line.split()[1] for line in done.stdout.splitlines() if "  REFUSED  " in line]
+    assert sorted(refused) == [
+        "cap_add",
+        "memswap_limit",
+        "ports.published",
+        "privileged",
+        "storage_opt.size",
+        "volumes",
+    ]
 
 
 def test_unreachable_service_is_reported() -> None:
