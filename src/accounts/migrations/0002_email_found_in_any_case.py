@@ -4,6 +4,8 @@ import django.db.models.functions.text
 from django.db import migrations, models
 
 
+# allow require-concurrent-index-creation: older than the first deployment
+# allow require-concurrent-index-deletion: older than the first deployment
 class Migration(migrations.Migration):
 
     dependencies = [

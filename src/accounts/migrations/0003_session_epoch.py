@@ -3,6 +3,7 @@
 from django.db import migrations, models
 
 
+# allow adding-field-with-check: older than the first deployment
 class Migration(migrations.Migration):
 
     dependencies = [
