@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from backends.connection_errors import redis_problem
+
 logger = logging.getLogger(__name__)
 
 # Seconds after a failure during which every operation fails at once, without asking Redis.
@@ -48,7 +50,8 @@ class CircuitBreaker(Retry):
             self._open_until = time.monotonic() + RETRY_AFTER_FAILURE
             if not self._open:
                 self._open = True
-                logger.warning("Redis is away; continuing without it: %s", error)
+                problem = redis_problem(error)
+                logger.warning("Redis is away; continuing without it: %s", problem)
             raise
         if self._open:
             self._open = False

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import psycopg
 from django.db import IntegrityError, InternalError, connection, connections, transaction
@@ -19,6 +19,7 @@ from psycopg import errors, sql
 from psycopg.abc import PQGen
 from psycopg_pool import ConnectionPool
 
+from backends.connection_errors import postgres_problem
 from environment.contract import Environment
 from environment.services import database_settings
 
@@ -45,6 +46,19 @@ class TimeoutConnection(psycopg.Connection[Any]):
 
     # Seconds that one round trip may take; None for no limit.
     reply_timeout: float | None = None
+    # Why the last attempt to connect failed, or empty. The errors of a pool do not say it.
+    problem: ClassVar[str] = ""
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **params: Any) -> Self:
+        """Connect. Raises psycopg's OperationalError with the text of postgres_problem."""
+        try:
+            connection = super().connect(conninfo, **params)
+        except psycopg.OperationalError as error:
+            TimeoutConnection.problem = postgres_problem(error, params)
+            raise psycopg.OperationalError(TimeoutConnection.problem) from error
+        TimeoutConnection.problem = ""
+        return connection
 
     def wait[Value](
         self, gen: PQGen[Value], interval: float = 0.1, timeout: float | None = None
@@ -220,10 +234,10 @@ def warn_about_server(env: Environment) -> None:
     """Log a warning when PostgreSQL's settings do not fit the environment.
 
     Checks the role's statement_timeout and, unless a pooler is in between, max_connections. Logs
-    nothing when PostgreSQL does not answer, because readiness reports that.
+    why if it cannot connect.
     """
     try:
-        with psycopg.connect(**connection.get_connection_params()) as server:
+        with TimeoutConnection.connect(**connection.get_connection_params()) as server:
             allowed, reserved, statement_timeout, direct = server.execute(
                 "SELECT current_setting('max_connections')::int, "
                 "current_setting('superuser_reserved_connections')::int "
@@ -232,7 +246,8 @@ def warn_about_server(env: Environment) -> None:
                 "pg_backend_pid() = %s",
                 [server.info.backend_pid],
             ).fetchall()[0]
-    except psycopg.Error:
+    except psycopg.Error as error:
+        logger.warning("PostgreSQL is away: %s", error)
         return
     if statement_timeout != env.DATABASE_STATEMENT_TIMEOUT:
         logger.warning(

@@ -13,6 +13,7 @@ from django_ox.models import OxTask
 from django_ox.worker import Worker as OxWorker
 from structlog.contextvars import bound_contextvars
 
+from backends.database import TimeoutConnection
 from background.backend import REQUEST_ID
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,9 @@ class Worker(OxWorker):
         listening = True
         while not self.stopping:
             try:
-                with psycopg.connect(**self.listen_parameters(), autocommit=True) as connection:
+                with TimeoutConnection.connect(
+                    **self.listen_parameters(), autocommit=True
+                ) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     listening = True
                     # Tasks may have been added before this connection listened.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from email.utils import parseaddr
 from typing import Any
@@ -99,9 +100,13 @@ def validate_redis_url(value: str) -> None:
     if not re.fullmatch(r"/?[0-9]*", parts.path):
         raise ValidationError("The path is not a database number.")
     try:
-        ConnectionPool.from_url(value).make_connection()
+        connection = ConnectionPool.from_url(value).make_connection()
     except Exception as error:
         raise ValidationError("redis-py refuses the options after the ?.") from error
+    # redis-py reads the file only when it connects.
+    authorities = getattr(connection, "ca_certs", None)
+    if authorities and not os.path.isfile(authorities):
+        raise ValidationError("ssl_ca_certs is not the path of a file.")
 
 
 def validate_email_url(value: str) -> None:

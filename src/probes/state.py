@@ -14,6 +14,7 @@ healthy.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +24,12 @@ from django.core.cache import cache
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from backends.database import TimeoutConnection
+
 if TYPE_CHECKING:
     from django.db.backends.postgresql.base import DatabaseWrapper
+
+logger = logging.getLogger(__name__)
 
 # Seconds that a check is valid, so that the probes of many balancers cost one query.
 CACHE_TTL = 5.0
@@ -60,6 +65,7 @@ class State:
         self._services = UNKNOWN
         self._valid_until = 0.0
         self._migrated = False
+        self._problem = ""
         self._database: DatabaseWrapper | None = None
 
     async def read(self) -> tuple[bool, dict[str, Any]]:
@@ -86,6 +92,16 @@ class State:
             ttl = CACHE_TTL if self._services.postgres == "up" else CACHE_TTL_WHEN_DOWN
             self._valid_until = time.monotonic() + ttl
 
+    def _log_postgres(self, problem: str) -> None:
+        """Log why PostgreSQL is away, once for each cause, and its return; "" for no problem."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem:
+            logger.warning("PostgreSQL is away: %s", problem)
+        else:
+            logger.info("PostgreSQL answers again.")
+
     def _check_services(self) -> Services:
         return Services(*self._check_postgres(), self._check_redis())
 
@@ -106,10 +122,12 @@ class State:
                 # The code of a running process does not change, so one positive check is enough.
                 executor = MigrationExecutor(database)
                 self._migrated = not executor.migration_plan(executor.loader.graph.leaf_nodes())
-        except Exception:  # noqa: BLE001 - whatever the error is, PostgreSQL is not usable
+        except Exception as error:  # noqa: BLE001 - whatever the error is, PostgreSQL is not usable
+            self._log_postgres(TimeoutConnection.problem or str(error))
             return "down", "unknown"
         finally:
             database.close()
+        self._log_postgres("")
         return "up", "applied" if self._migrated else "pending"
 
     def _check_redis(self) -> str:

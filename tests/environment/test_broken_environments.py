@@ -236,6 +236,12 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "REDIS_URL",
         ["redis-py refuses the options"],
     ),
+    "redis with missing root certificates": (
+        {"REDIS_URL": f"rediss://:{CANARY}@h/0?ssl_ca_certs=/none.pem"},
+        [],
+        "REDIS_URL",
+        ["ssl_ca_certs is not the path of a file."],
+    ),
     "mail server of another kind": (
         {"EMAIL_URL": f"https://a:{CANARY}@h", **SENDER},
         [],

@@ -16,7 +16,7 @@ from django.db import OperationalError, connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
-from backends.database import set_role_limits
+from backends.database import TimeoutConnection, set_role_limits
 
 # Any number, as long as every release uses the same: "migrate" in ASCII, 56 bits.
 ADVISORY_LOCK = int.from_bytes(b"migrate")
@@ -82,7 +82,7 @@ class Command(MigrateCommand):
         database = cast(DatabaseWrapper, connections[options["database"]])
         ensure_superuser = options.pop("ensure_superuser", False)
         try:
-            with psycopg.connect(**database.get_connection_params()) as lock:
+            with TimeoutConnection.connect(**database.get_connection_params()) as lock:
                 self._wait_for_other_migrate(lock)
                 set_role_limits(database, settings.ENV)
                 result = self._migrate(database, lock, *args, **options)

@@ -11,6 +11,7 @@ from django.core.management.base import CommandParser
 from django.db import OperationalError, connection
 from django_ox.management.commands.ox_worker import Command as OxWorkerCommand
 
+from backends.connection_errors import postgres_problem
 from background.models import UniqueKey
 
 logger = logging.getLogger(__name__)
@@ -41,19 +42,20 @@ class Command(OxWorkerCommand):
 
         Until then there is no heartbeat file, so the container does not count as healthy.
         """
-        waiting = False
-        while not tables_exist():
-            if not waiting:
-                logger.info("Waiting for PostgreSQL and migrate.")
-            waiting = True
+        logged = None
+        while reason := reason_to_wait():
+            if reason != logged:
+                logger.info("Waiting for PostgreSQL and migrate.", extra={"reason": reason})
+            logged = reason
             time.sleep(0.2)
 
 
-def tables_exist() -> bool:
-    """Return whether PostgreSQL answers and holds the tasks' tables."""
+def reason_to_wait() -> str:
+    """Return why the tasks' tables cannot be used, or an empty string if they can."""
     try:
-        return UniqueKey._meta.db_table in connection.introspection.table_names()
-    except OperationalError:
-        return False
+        tables = connection.introspection.table_names()
+    except OperationalError as error:
+        return postgres_problem(error, connection.get_connection_params())
     finally:
         connection.close()
+    return "" if UniqueKey._meta.db_table in tables else "The database is not migrated."
