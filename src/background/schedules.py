@@ -18,3 +18,11 @@ SCHEDULES = {
     "prune-finished-tasks": command("10 3 * * *", "ox_prune", "--older-than=7d"),
     "prune-failed-tasks": command("20 3 * * *", "ox_prune", "--older-than=90d", "--include-failed"),
 }
+
+# With MCP_HUB only.
+MCP_SCHEDULES = {
+    # Every day at 03:30, 03:40 and 03:50 UTC: delete expired tokens, then the clients without any.
+    "clear-tokens": command("30 3 * * *", "cleartokens"),
+    "clear-clients": command("40 3 * * *", "clear_clients"),
+    "clear-client-metadata": command("50 3 * * *", "clearcimdapplications"),
+}

@@ -10,9 +10,10 @@ from pathlib import Path
 from django.utils.csp import CSP
 
 from backends.database import request_settings
-from background.schedules import SCHEDULES
+from background.schedules import MCP_SCHEDULES, SCHEDULES
 from environment.reading import load_or_exit
 from environment.services import mailer_settings
+from oauth.provider import provider_settings
 from serving import log_config
 
 ENV = load_or_exit()
@@ -55,6 +56,8 @@ INSTALLED_APPS = [
     "home",
     "background",
     "django_ox",
+    # Its admin changes what the library's registers.
+    *(["oauth", "oauth2_provider"] if ENV.MCP_HUB else []),
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -155,7 +158,7 @@ TASKS = {
             # Seconds after TASK_TIMEOUT until the worker exits, if the task ignores the limit. Both
             # together are less than ECS's stopTimeout (30), so a deployment kills no task.
             "TASK_TIMEOUT_GRACE": 5,
-            "SCHEDULES": SCHEDULES,
+            "SCHEDULES": SCHEDULES | (MCP_SCHEDULES if ENV.MCP_HUB else {}),
         },
     }
 }
@@ -184,6 +187,12 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
+
+# -- sign-in of MCP clients: docs/mcp.md ----------------------------------------------------------
+
+OAUTH2_PROVIDER = provider_settings(ENV)
+# http redirects are allowed to the user's own computer only (oauth.validator).
+SILENCED_SYSTEM_CHECKS += ["oauth2_provider.W008"]
 
 # -- static files ---------------------------------------------------------------------------------
 

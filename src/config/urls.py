@@ -14,6 +14,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
 
 handler500 = "serving.unavailability.server_error"
 
+if settings.ENV.MCP_HUB:
+    urlpatterns += [path("", include("oauth.urls"))]
+
 if settings.DEV_TOOLS:
     from debug_toolbar.toolbar import debug_toolbar_urls
 

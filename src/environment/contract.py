@@ -140,6 +140,14 @@ class Environment:
         validator=validate_origin,
     )
     MCP_HUB: bool = variable("Serves the site's MCP server at /mcp (docs/mcp.md).", default=False)
+    MCP_CLIENT_REGISTRATION: bool = variable(
+        "MCP clients may register themselves. Needs MCP_HUB.", default=True
+    )
+    MCP_CLIENT_METADATA: bool = variable(
+        "MCP clients may identify themselves by the URL of a document, which the site fetches. "
+        "Needs MCP_HUB.",
+        default=True,
+    )
     DEFAULT_FROM_EMAIL: str | None = variable(
         "Sender of the site's mail. Required with EMAIL_URL.",
         expected="an address such as noreply@example.com or Name <noreply@example.com>",

@@ -87,6 +87,7 @@ def configure(
     logging._srcfile = None
     # The root logger handles these: with handlers of their own, each line would appear twice.
     propagated = {"handlers": [], "propagate": True}
+    at_least_info = "INFO" if level == "DEBUG" else level
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -124,6 +125,9 @@ def configure(
             "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
             # Below that level, the MCP SDK logs every call.
             "mcp": {"level": "WARNING"},
+            # At DEBUG, both log authorization codes.
+            "oauth2_provider": {"level": at_least_info},
+            "oauthlib": {"level": at_least_info},
             # django_ox logs the same, with duration and attempt.
             "django.tasks": {"level": "CRITICAL"},
             # While PostgreSQL is away, the pool warns every second. Requests log their own errors.

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from django_ox.models import OxSchedule, OxTask
+from oauth2_provider.models import AccessToken, Application, RefreshToken
 
 from accounts.models import User
 from accounts.tasks import send_password_reset
@@ -38,6 +39,13 @@ def example(model: Any) -> Any:
             created_at=now,
             updated_at=now,
         )
+    if model in (AccessToken, RefreshToken):
+        user = User.objects.get()
+        application = Application.objects.create(name="one")
+        token = AccessToken.objects.create(user=user, application=application, expires=now)
+        if model is AccessToken:
+            return token
+        return RefreshToken.objects.create(user=user, application=application, access_token=token)
     return model._default_manager.first() or model._default_manager.create(name="one")
 
 

@@ -10,11 +10,12 @@ from django.utils import timezone
 from django_ox.models import OxScheduleTick, OxTask
 from django_ox.testing import run_tasks
 
-from background.schedules import SCHEDULES
+from background.schedules import MCP_SCHEDULES, SCHEDULES
 from background.tasks import run_command
 from background.worker import Worker
 
 pytestmark = pytest.mark.django_db
+ALL = SCHEDULES | MCP_SCHEDULES
 
 
 def make_due(name: str) -> None:
@@ -25,13 +26,13 @@ def make_due(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ALL)
 def test_scheduled_command_runs_once_with_two_workers(name: str) -> None:
     make_due(name)
 
     Worker().dispatch_schedules()
     row = OxTask.objects.get()
-    assert (row.task_path, row.args) == (run_command.module_path, SCHEDULES[name]["args"])
+    assert (row.task_path, row.args) == (run_command.module_path, ALL[name]["args"])
     (result,) = run_tasks(raise_failures=True)
     assert result.status == "SUCCESSFUL"
 
