@@ -36,10 +36,12 @@ async def not_found(_scope: Any, _receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def running(
-    server: Server, authentication: Callable[[ASGI3Application], ASGI3Application] = open_to_all
+    server: Server,
+    authentication: Callable[[ASGI3Application], ASGI3Application] = open_to_all,
+    django: Any = not_found,
 ) -> AsyncIterator[ASGI3Application]:
-    """Run a site whose /mcp is the server."""
-    mounts = Mounts(not_found, {"/mcp": serve(server, authentication)})
+    """Run a site whose /mcp is the server; ``django`` answers all other paths."""
+    mounts = Mounts(django, {"/mcp": serve(server, authentication)})
     site = AccessLog(RequestBodyLimit(mounts, 1), 0)
     lifespan = ApplicationCommunicator(site, {"type": "lifespan"})
     await lifespan.send_input({"type": "lifespan.startup"})

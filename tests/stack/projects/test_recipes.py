@@ -80,11 +80,29 @@ def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
     wait_for(lambda: Browser(clone.site).get("/").status == 200, 10)
 
 
+# Creates the access token "secret" for a server.
+CREATE_TOKEN = """
+from django.utils.timezone import now, timedelta
+from oauth2_provider.models import AccessToken, Application
+AccessToken.objects.create(
+    token="secret", user=User.objects.first(), application=Application.objects.create(name="one"),
+    expires=now() + timedelta(hours=1), scope="mcp", resource=["{url}"],
+)
+"""
+
+
 def test_mcp_server_recipe_serves_a_tool(clone: Clone) -> None:
     follow(clone, "an MCP server")
+    code = CREATE_TOKEN.format(url=f"{clone.site}/mcp/things")
+    web = clone.container("web")
+    engine.run("docker", "exec", web, "python", "manage.py", "shell", "-v0", "-c", code)
     client = Browser(
         clone.site,
-        {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"},
+        {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "Authorization": "Bearer secret",
+        },
     )
     question = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
     listed = lambda: "count_users" in client.send("POST", "/mcp/things", question).body  # noqa: E731
