@@ -185,7 +185,7 @@ FARGATE = {
         API + "HostVolumeProperties.html",
     ),
 }
-NO_SWAP = Rule(NEVER, "A Fargate task has no swap: set mem_limit's value.", DIFFERENCES)
+NO_SWAP = Rule(NEVER, "A Fargate task has no swap. Set the value of mem_limit.", DIFFERENCES)
 # CPU units (1024 are one vCPU), and the MiB of memory that Fargate combines with them.
 SIZES: dict[str, Container[int]] = {
     "256": (512, 1024, 2048),
