@@ -26,7 +26,7 @@ MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh sc
 # Build one stage of the Dockerfile.
 STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile \
   --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
-  $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
+  $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 
 # Fail unless a variable is a whole number.
 WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
@@ -59,7 +59,7 @@ up-prodlike: env/secrets.env
 	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
 	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) --scale worker=$(WORKER_REPLICAS) web worker $(OR_EXPLAIN)
 	@$(ECS) await web worker $(OR_EXPLAIN)
-	@sh scripts/welcome ecs
+	@sh scripts/welcome ecs "$$(. scripts/docker.sh && docker image inspect --format '{{.Os}}/{{.Architecture}}' "$$project-ecs")"
 
 down:
 	@$(RUNNING) down --remove-orphans

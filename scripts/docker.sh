@@ -15,6 +15,15 @@ image_major() {
   docker image inspect --format '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed -n 's/^PG_MAJOR=//p'
 }
 
+# ecs_architecture PLATFORM: the name in ECS of a platform such as linux/amd64, or nothing if ECS has
+# none.
+ecs_architecture() {
+  case $1 in
+    linux/amd64) echo X86_64 ;;
+    linux/arm64) echo ARM64 ;;
+  esac
+}
+
 # registry_has IMAGE: whether a pull begins within 5 seconds. The engine itself has to try: only it
 # knows its mirrors and proxies. The engine stops the pull when this client ends.
 registry_has() {

@@ -26,9 +26,11 @@ CANARY = "canary0dIeS1ifPRINTED"
 
 # The answers of a healthy engine, as branches of a shell `case` over the command's arguments.
 HEALTHY = {
+    '"version --format {{.Server.Os}}/"*': "echo linux/amd64",
     '"version --format"*': "echo 28.5.2",
     '"compose version"*': "echo 2.40.3",
     '"buildx version"': "echo github.com/docker/buildx v0.29.1 abcdef",
+    '"buildx inspect"': "echo Platforms: linux/amd64, linux/386",
     '"info --format"*': "echo 8000000000",
     '"image inspect --format"*': "echo PG_MAJOR=18",
     '"image inspect"*': "exit 0",
@@ -115,6 +117,7 @@ def _engine(**answers: str) -> Callable[[Clone], None]:
         "version": '"version --format"*',
         "compose": '"compose version"*',
         "buildx": '"buildx version"',
+        "platforms": '"buildx inspect"',
         "memory": '"info --format"*',
         "no_image": '"image inspect "*postgres:18*',
         "pull": '"pull "*',
@@ -194,6 +197,16 @@ PROBLEMS: dict[str, tuple[Callable[[Clone], None], str, str]] = {
         _engine(buildx="exit 1"),
         "Buildx plugin, which builds the images, is missing",
         "apt-get install docker-buildx-plugin",
+    ),
+    "platform unknown to ECS": (
+        _set(PLATFORM="linux/riscv64"),
+        "built for linux/riscv64, and ECS runs only linux/amd64 and linux/arm64",
+        "make build PLATFORM=linux/amd64",
+    ),
+    "platform not emulated": (
+        _set(PLATFORM="linux/arm64"),
+        "The engine runs linux/amd64 and cannot emulate linux/arm64",
+        "binfmt --install arm64",
     ),
     "memory short": (
         _engine(memory="echo 1000000000"),
@@ -391,8 +404,8 @@ def test_healthy_machine_has_no_problems(clone: Clone) -> None:
     [
         (
             "docker",
-            "engine compose buildx memory images project_name volume password migrations worker "
-            "ports ca_bundle env_files secrets_mode package_index dev_container",
+            "engine compose buildx platform memory images project_name volume password migrations "
+            "worker ports ca_bundle env_files secrets_mode package_index dev_container",
         ),
         ("host", "python disk ports ca_bundle env_files secrets_mode environment"),
     ],
@@ -420,6 +433,30 @@ def test_doctor_leaves_no_process_behind(clone: Clone) -> None:
     assert clone.doctor("docker").returncode == 0
     time.sleep(1)
     assert _processes_in(clone.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("platform", "architecture"),
+    [("", "X86_64"), ("linux/amd64", "X86_64"), ("linux/arm64", "ARM64")],
+)
+def test_platform_and_its_name_in_ecs_are_reported(
+    platform: str, architecture: str, clone: Clone
+) -> None:
+    clone.environ["PLATFORM"] = platform
+    clone.engine['"buildx inspect"'] = "echo Platforms: linux/amd64, linux/arm64, linux/386"
+    done = clone.doctor("docker")
+    assert done.returncode == 0
+    assert f"The images are built for {platform or 'linux/amd64'}" in done.stdout
+    assert f"runtimePlatform.cpuArchitecture {architecture}." in done.stdout
+
+
+def test_other_processor_is_no_problem_for_make_up(clone: Clone) -> None:
+    clone.engine['"version --format {{.Server.Os}}/"*'] = "echo linux/riscv64"
+    assert clone.doctor("docker", "quick", "dev").returncode == 0
+    clone.environ["PLATFORM"] = "linux/mips"
+    done = clone.doctor("docker", "quick", "dev")
+    assert done.returncode == 1
+    assert "built for linux/mips" in done.stderr
 
 
 def test_text_and_json_reports_agree(clone: Clone) -> None:

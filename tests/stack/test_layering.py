@@ -19,7 +19,16 @@ LAYERINGS = {
     "ecs": ["-f", "compose.base.yml", "-f", "compose.ecs-local.yml"],
 }
 # Variables of the developer's shell that must not reach these tests.
-OVERRIDES = ("COMPOSE_", "WEB_PORT", "POSTGRES_", "REDIS_", "PYTHON_IMAGE", "NOFILE", "HOST_")
+OVERRIDES = (
+    "COMPOSE_",
+    "WEB_PORT",
+    "POSTGRES_",
+    "REDIS_",
+    "PYTHON_",
+    "PLATFORM",
+    "NOFILE",
+    "HOST_",
+)
 
 
 @pytest.fixture(params=LAYERINGS)
@@ -150,6 +159,17 @@ def test_images_can_be_overridden(layering: str) -> None:
     assert services["web"]["build"]["args"]["PYTHON_IMAGE"] == images["PYTHON_IMAGE"]
     assert services["postgres"]["image"] == images["POSTGRES_IMAGE"]
     assert services["redis"]["image"] == images["REDIS_IMAGE"]
+
+
+def test_platform_applies_to_our_own_images_only(layering: str) -> None:
+    def platforms(**environment: str) -> dict[str, str | None]:
+        services = config(layering, **environment)["services"]
+        return {name: service.get("platform") for name, service in services.items()}
+
+    arm = "linux/arm64"
+    ours = {"web": arm, "worker": arm, "migrate": arm}
+    assert platforms(PLATFORM=arm) == {"postgres": None, "redis": None} | ours
+    assert set(platforms().values()) == {None}
 
 
 def test_committed_env_files_contain_only_local_credentials() -> None:

@@ -150,6 +150,9 @@ def test_up_prodlike_keeps_backing_services_and_sessions(clone: Clone, browser: 
     done = clone.run("make", "up-prodlike")
     assert done.returncode == 0
     assert SITE in done.stdout
+    architecture = engine.run("docker", "version", "--format", "{{.Server.Arch}}").stdout.strip()
+    named = {"amd64": "X86_64", "arm64": "ARM64"}[architecture]
+    assert f"ECS needs runtimePlatform.cpuArchitecture {named}" in done.stdout
     assert (clone.container("postgres"), clone.container("redis")) == services
     assert signed_in(browser)
     stranger = Browser(SITE)
