@@ -25,6 +25,7 @@ MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh sc
 
 # Build one stage of the Dockerfile.
 STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile \
+  --build-arg MCP_HUB=true \
   --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
   $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 

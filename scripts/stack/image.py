@@ -13,8 +13,10 @@ from scripts.stack.engine import run
 
 PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE") or "python:3.13-slim-trixie"
 MB = 1e6
-# Limits for what the Dockerfile adds to the base image. Every deployment pulls these layers.
+# Limits for what the Dockerfile adds to the base image. Every deployment pulls these layers. The
+# layer of the MCP server, which only some deployments have, has a limit of its own.
 MAX_MB = 75
+MAX_MCP_MB = 45
 MAX_LAYERS = 12
 
 
@@ -29,6 +31,16 @@ def added_layer_sizes(image: str, base: str = PYTHON_IMAGE) -> list[int]:
     sizes = layer_sizes(image)
     added = sizes[: len(sizes) - len(layer_sizes(base))]
     return [size for size in added if size]
+
+
+def mcp_layer_size(image: str) -> int:
+    """Return the bytes of the layer with the packages of the MCP server."""
+    listed = run(
+        *("docker", "history", "--human=false", "--no-trunc"),
+        *("--format", "{{.Size}} {{.CreatedBy}}", image),
+    ).stdout
+    (line,) = (line for line in listed.splitlines() if "/opt/mcp" in line)
+    return int(line.split()[0])
 
 
 def added_layers(image: str, folder: Path) -> Iterator[tuple[int, tarfile.TarFile]]:

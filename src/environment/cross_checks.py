@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from difflib import SequenceMatcher
+from importlib.util import find_spec
 from typing import Any
 
 import dj_database_url
@@ -33,6 +34,12 @@ def cross_checks(
     yield from _database(values, given)
     yield from _security(values)
     yield from _hsts(values)
+    if values["MCP_HUB"] and find_spec("mcp") is None:
+        yield Problem(
+            "MCP_HUB",
+            "On, but the image was built without the MCP server.",
+            "false, or an image built with MCP_HUB=true",
+        )
     drain, graceful = values["DRAIN_DELAY"], values["GRACEFUL_TIMEOUT"]
     if drain is not None and graceful is not None and drain >= graceful:
         yield Problem("DRAIN_DELAY", "Not less than GRACEFUL_TIMEOUT.", f"less than {graceful}")

@@ -93,6 +93,15 @@ def test_proxy_count_is_required_only_behind_tls_on_ecs(changes: dict[str, str])
     assert environment(without("TRUSTED_PROXY_COUNT"), **changes)
 
 
+def test_mcp_hub_needs_an_image_with_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment(MCP_HUB="true").MCP_HUB
+    monkeypatch.setattr("environment.cross_checks.find_spec", lambda _name: None)
+    (problem,) = read_environment(SOUND | {"MCP_HUB": "true"}).problems
+    assert problem.variable == "MCP_HUB"
+    assert "built without the MCP server" in problem.wrong
+    assert not environment().MCP_HUB
+
+
 def test_hsts_preload_is_off_unless_asked_for() -> None:
     assert environment().HSTS_PRELOAD is False
     assert environment(HSTS_PRELOAD="true", HSTS_SECONDS="31536000").HSTS_PRELOAD is True

@@ -105,8 +105,7 @@ def test_mcp_server_recipe_serves_a_tool(clone: Clone) -> None:
         },
     )
     question = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
-    listed = lambda: "count_users" in client.send("POST", "/mcp/things", question).body  # noqa: E731
-    wait_for(listed, 10)
+    wait_for(lambda: "count_users" in client.send("POST", "/mcp/things", question).body, 10)
 
 
 def test_variable_recipe_declares_and_documents_the_variable(clone: Clone) -> None:
