@@ -30,3 +30,8 @@ class ApplicationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         obj.client_type = Application.CLIENT_PUBLIC
         obj.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
         super().save_model(request, obj, form, change)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Allow deleting a client with its tokens, which the library's admin does not delete."""
+        deleted, counts, _permissions_needed, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, set(), protected

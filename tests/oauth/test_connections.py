@@ -75,6 +75,16 @@ def test_administrator_adds_a_client(admin_client: Client, browser: Client) -> N
     assert allow(browser, client_id=client_id)["code"]
 
 
+def test_administrator_deletes_a_client_with_its_tokens(
+    admin_client: Client, tokens: dict[str, Any]
+) -> None:
+    client = Application.objects.get()
+    path = f"/admin/oauth2_provider/application/{client.pk}/delete/"
+    assert admin_client.post(path, {"post": "yes"}).status_code == 302
+    assert not is_valid(tokens)
+    assert refresh(tokens["refresh_token"]).status_code == 401
+
+
 def test_clean_up_deletes_what_expired_and_keeps_the_rest(
     browser: Client, tokens: dict[str, Any]
 ) -> None:
