@@ -54,9 +54,9 @@ class MetadataFetcher(SafeMetadataFetcher):  # type: ignore[misc]
         """
         deadline = time.monotonic() + oauth2_settings.CIMD_FETCH_TIMEOUT_SECONDS
         url = _validate_client_id_url(client_id)
-        addresses = _resolve_and_validate(url.hostname, url.port or 443)
         if not connection.in_atomic_block:
             connection.close()
+        addresses = _resolve_and_validate(url.hostname, url.port or 443)
         try:
             with (
                 _connect(addresses, url.port or 443, deadline) as tcp,

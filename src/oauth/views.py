@@ -81,10 +81,14 @@ class AuthorizationView(views.AuthorizationView):  # type: ignore[misc]
         return scopes, credentials
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add where the client is: on the user's computer or on a host."""
+        """Add where the client runs, and the host that publishes its metadata document."""
         host = urlsplit(kwargs["redirect_uri"]).hostname
         context: dict[str, Any] = super().get_context_data(**kwargs)
-        return context | {"host": host, "is_local": host in LOOPBACK}
+        return context | {
+            "host": host,
+            "is_local": host in LOOPBACK,
+            "publisher": urlsplit(kwargs["client_id"]).hostname,
+        }
 
     def form_invalid(self, form: Any) -> HttpResponse:
         """Answer 400, because all fields are hidden ones."""

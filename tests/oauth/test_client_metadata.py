@@ -80,6 +80,8 @@ def test_client_connects_without_registration(
     browser: Client, document_server: Callable[[Answer], str]
 ) -> None:
     client_id = document_server(send_document)
+    page = browser.get(AUTHORIZE, authorization_request(client_id=client_id))
+    assert "comes from <strong>localhost</strong>" in page.text
     code = allow(browser, client_id=client_id)["code"]
     assert exchange(code, client_id=client_id).status_code == 200
     assert Application.objects.get().client_type == "public"
