@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client as Browser
 from django.utils import timezone
 from mcp import Client
@@ -20,11 +20,12 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 from oauth2_provider.models import AccessToken, Application
 from pydantic import AnyUrl
+from pytest_django import Settings
 from structlog.contextvars import get_contextvars
 
 from accounts.models import User
 from config.asgi import _django
-from mcp_hub import hub
+from mcp_hub import authentication, hub
 from mcp_hub.authentication import require_token
 from serving import access_log
 from tests.mcp_hub.site import URL, Dealer, post, running
@@ -66,6 +67,25 @@ def test_call_without_token_learns_where_to_sign_in() -> None:
         'Bearer scope="mcp",'
         'resource_metadata="http://localhost/.well-known/oauth-protected-resource/mcp"'
     )
+
+
+def test_call_behind_a_load_balancer_learns_the_public_address(settings: Settings) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.ALLOWED_HOSTS = ["hub.example"]
+    response = ping(host="hub.example", x_forwarded_proto="https")
+    assert '"https://hub.example/.well-known/' in response.headers["www-authenticate"]
+
+
+def test_unavailable_database_is_not_taken_for_an_invalid_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: Any) -> None:
+        raise OperationalError
+
+    monkeypatch.setattr(authentication, "find_token", fail)
+    response = ping(authorization="Bearer secret")
+    assert response.status_code == 503
+    assert response.headers["retry-after"]
 
 
 def test_call_with_token_is_answered(token: AccessToken) -> None:
