@@ -60,8 +60,9 @@ lint: ## Check code, scripts, Dockerfiles, YAML, links and spelling; find secret
 format: ## Format the code and apply automatic fixes
 
 ##@ Build
-.PHONY: build lock sbom
+.PHONY: build dev-container lock sbom
 build: ## Build the images of both targets
+dev-container: ## Build the image that .devcontainer/ opens; editors run this
 sbom: ## Print the bill of materials of the ecs image (host: of its venv) as CycloneDX JSON
 lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 

@@ -23,8 +23,8 @@ OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 # Show migrate's output only when it fails.
 MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
 
-# Build one stage of the Dockerfile.
-STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile \
+# Build one stage of the Dockerfile; the second argument holds further options.
+STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile $(2) \
   --build-arg MCP_HUB=true \
   --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
   $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
@@ -193,6 +193,14 @@ build:
 sbom:
 	@$(call STAGE,sbom)
 	@docker run --rm --network none methodhub-sbom
+
+# A container reads the group of the engine's socket, because Docker Desktop gives the socket another
+# group inside containers than on this machine.
+dev-container:
+	@socket_gid=$$(. scripts/docker.sh && docker run --rm --entrypoint stat \
+	  --mount type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock \
+	  "$$(images PYTHON_IMAGE)" -c %g /var/run/docker.sock) && \
+	$(call STAGE,dev-container,--build-arg HOST_UID=$(HOST_UID) --build-arg HOST_GID=$(HOST_GID) --build-arg SOCKET_GID=$$socket_gid)
 
 lock:
 	@$(call STAGE,build)

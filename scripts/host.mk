@@ -46,7 +46,7 @@ format lock:
 sbom:
 	@$(HOST) tool uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt cyclonedx-py environment --output-reproducible .local/venv
 
-test-stack bench parity build:
+test-stack bench parity build dev-container:
 	@echo "make $@ needs a Docker engine. Start Docker, and leave out RUNTIME=host." >&2; exit 1
 
 env/secrets.env:
