@@ -42,6 +42,7 @@ up: env/secrets.env
 	@$(DEV) begin $(OR_EXPLAIN)
 	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
 	@$(DEV) await $(OR_EXPLAIN)
+	@$(DEV) owner $(OR_EXPLAIN)
 	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
 	@$(DEV) await web $(OR_EXPLAIN)
 	@$(DEV) up --detach --no-deps worker $(OR_EXPLAIN)
@@ -92,7 +93,7 @@ shell:
 dbshell:
 	@$(RUNNING) migrated
 	@$(RUNNING) exec --env PGOPTIONS="-c statement_timeout=0 -c idle_in_transaction_session_timeout=0" postgres \
-	  sh -c 'exec psql "$$DATABASE_URL"'
+	  sh -c 'exec psql "$${DATABASE_OWNER_URL:-$$DATABASE_URL}"'
 
 redis-cli:
 	@$(RUNNING) services
@@ -112,6 +113,7 @@ db-snapshot:
 db-restore:
 	@$(RUNNING) services
 	@$(DATABASE) restore $(NAME)
+	@$(RUNNING) owner
 	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
 
 db-snapshots:

@@ -20,6 +20,11 @@ EXPECTED = (
     ("environment", "HOSTNAME", "differs for each container"),
     ("environment", "HOME", "the host's user has no home in the dev image"),
     ("environment", "TARGET", "the target itself"),
+    (
+        "environment",
+        "DATABASE_OWNER_URL (only in dev)",
+        "make up migrates in web's container, and the tests create databases",
+    ),
     ("environment", "DEBUG (only in dev)", "debug pages are for developers"),
     ("environment", "LOG_FORMAT (only in dev)", "text for people; JSON for log collectors"),
     (

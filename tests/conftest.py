@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.cache import cache
 from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import User
+from backends.database import connected_as_owner
 from tests.forked import refuse_public_sockets
 
 sys.addaudithook(refuse_public_sockets)
@@ -21,6 +26,17 @@ sys.addaudithook(refuse_public_sockets)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run slow-waiting tests first, so that other tests run while they wait."""
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Let the owner create and migrate the test database. The tests use web's role."""
+    database: Any = connections["default"]
+    url = urlsplit(django_settings.ENV.DATABASE_OWNER_URL or "")
+    url = url._replace(path=f"/{database.creation._get_test_db_name()}")
+    django_settings.ENV = dataclasses.replace(django_settings.ENV, DATABASE_OWNER_URL=url.geturl())
+    with connected_as_owner("default", django_settings.ENV) as owner:
+        database._nodb_cursor = owner._nodb_cursor
 
 
 @pytest.fixture(autouse=True)

@@ -287,7 +287,9 @@ def growth(servers: Servers) -> list[Figure]:
     for size in sizes:
         name = f"users_{size}"
         _sql(postgres, "postgres", f"DROP DATABASE IF EXISTS {name}")
-        _sql(postgres, "postgres", f"CREATE DATABASE {name} TEMPLATE methodhub OWNER methodhub")
+        _sql(
+            postgres, "postgres", f"CREATE DATABASE {name} TEMPLATE methodhub OWNER methodhub_owner"
+        )
         _sql(
             postgres,
             name,

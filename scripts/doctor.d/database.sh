@@ -1,8 +1,8 @@
 # The PostgreSQL volume: its major version, its password and its migrations.
 
-# initdb.d can run again: it creates the role and database of DATABASE_URL and sets the password.
-APPLY_DATABASE_URL="sh scripts/compose dev up --detach --wait postgres && sh scripts/compose dev exec --user postgres postgres psql --file /docker-entrypoint-initdb.d/10-app.sql"
-OTHER_PASSWORD="The volume was created with another password than env/backing-services.env has now. This command sets the new one and keeps the data; make reset deletes the data."
+# initdb.d can run again: it creates the roles and the database of both URLs and sets the passwords.
+APPLY_URLS="sh scripts/compose dev up --detach --wait postgres && sh scripts/compose dev exec --user postgres postgres psql --file /docker-entrypoint-initdb.d/10-app.sql"
+OTHER_PASSWORD="The volume was created with another password than env/backing-services.env or env/migrate.env has now. This command sets the new one and keeps the data; make reset deletes the data."
 
 check_volume() {
   volume=${project}_postgres-data
@@ -30,21 +30,25 @@ check_volume() {
   fi
 }
 
-check_password() {
+check_password() { check_login DATABASE_URL env/backing-services.env; }
+check_owner_password() { check_login DATABASE_OWNER_URL env/migrate.env; }
+
+# check_login VARIABLE FILE: sign in with the URL in the file.
+check_login() {
   postgres=$(container postgres)
-  url=$(sed -n 's/^DATABASE_URL=//p' env/backing-services.env | tail -n 1 | tr -d "'\"")
+  url=$(sed -n "s/^$1=//p" "$2" | tail -n 1 | tr -d "'\"")
   case $url in
     *@postgres[:/]*) ;;
-    *) note "DATABASE_URL does not point to this project's PostgreSQL."; return ;;
+    *) note "$1 does not point to this project's PostgreSQL."; return ;;
   esac
-  [ -n "$postgres" ] || { note "The password of DATABASE_URL is checked while PostgreSQL runs."; return; }
+  [ -n "$postgres" ] || { note "The password of $1 is checked while PostgreSQL runs."; return; }
   # Pass the URL in the environment: every user of the machine can read a command's arguments.
-  answer=$(DATABASE_URL=$url docker exec --env DATABASE_URL --env PGCONNECT_TIMEOUT=3 "$postgres" \
-    sh -c 'exec psql --no-psqlrc --quiet --tuples-only --command "SELECT 1" "$DATABASE_URL"' 2>&1)
+  answer=$(URL=$url docker exec --env URL --env PGCONNECT_TIMEOUT=3 "$postgres" \
+    sh -c 'exec psql --no-psqlrc --quiet --tuples-only --command "SELECT 1" "$URL"' 2>&1)
   case $answer in
-    *"password authentication failed"*) bad "$OTHER_PASSWORD" "$APPLY_DATABASE_URL" ;;
-    *"does not exist"*) bad "The volume was created for another database or role than env/backing-services.env has now. This command creates them and keeps the data." "$APPLY_DATABASE_URL" ;;
-    *1*) ok "PostgreSQL accepts the password of DATABASE_URL." ;;
+    *"password authentication failed"*) bad "$OTHER_PASSWORD" "$APPLY_URLS" ;;
+    *"does not exist"*) bad "The volume was created for another database or role than $2 has now. This command creates them and keeps the data." "$APPLY_URLS" ;;
+    *1*) ok "PostgreSQL accepts the password of $1." ;;
     *) note "PostgreSQL does not answer yet." ;;
   esac
 }

@@ -1,7 +1,7 @@
 # The files under env/.
 
 check_env_files() {
-  set -- env/backing-services.env env/postgres.env env/dev.env env/ecs-local.env
+  set -- env/backing-services.env env/migrate.env env/postgres.env env/dev.env env/ecs-local.env
   for file; do
     shift
     if [ -r "$file" ]; then

@@ -27,7 +27,7 @@ last_lines() {
   tail -n 25 "$2"
   echo
   if grep -q "password authentication failed" "$2"; then
-    printf 'Problem: %s\n    Try: %s\n' "$OTHER_PASSWORD" "$APPLY_DATABASE_URL"
+    printf 'Problem: %s\n    Try: %s\n' "$OTHER_PASSWORD" "$APPLY_URLS"
   elif grep -q -e "database files are incompatible" -e "appears to be PostgreSQL data in" "$2"; then
     printf 'Problem: Another major version of PostgreSQL created the volume.\n    Try: make db-upgrade\n'
   fi

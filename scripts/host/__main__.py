@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.host import cluster, services
-from scripts.host.environment import PORT_VARIABLES, ROOT, SRC, app_environ, wanted_port
+from scripts.host.environment import (
+    PORT_VARIABLES,
+    ROOT,
+    SRC,
+    app_environ,
+    migrate_environ,
+    wanted_port,
+)
 from scripts.host.errors import UserError
 from scripts.host.ports import HOST, accepts_connections, free_port
 from scripts.host.stack import Stack, say
@@ -61,6 +68,7 @@ def migrate(environ: dict[str, str], stdout: TextIO | None = None) -> None:
     Exits with migrate's status if it fails.
     """
     superuser = ["--ensure-superuser"] if environ["TARGET"] == "dev" else []
+    environ = environ | migrate_environ(STACK.ports())
     if status := call([*MANAGE, "migrate", *superuser], environ, stdout=stdout):
         raise SystemExit(status)
 
@@ -194,7 +202,7 @@ def env(*args: str) -> int:
 def database(verb: str, *args: str) -> int:
     """Run scripts/database."""
     uses_present_data = verb in ("snapshot", "dump")
-    environ = start_for_one_off(migrated=uses_present_data)
+    environ = start_for_one_off(migrated=uses_present_data) | migrate_environ(STACK.ports())
     programs = services.postgres_program("psql").parent
     environ["PATH"] = f"{programs}{os.pathsep}{environ['PATH']}"
     environ["FORCE"] = os.environ.get("FORCE", "")
@@ -204,6 +212,8 @@ def database(verb: str, *args: str) -> int:
         import redis
 
         redis.Redis.from_url(environ["REDIS_URL"]).flushall()
+        # A snapshot of an earlier release has one role.
+        cluster.ensure_owner(STACK.data, STACK.ports()["postgres"])
     return status
 
 
@@ -233,11 +243,12 @@ def debug() -> int:
 
 
 def dbshell() -> int:
-    """Open psql on the app's database."""
+    """Open psql on the app's database, as its owner."""
     environ = start_for_one_off()
     # Lift the role's time limits, which are meant for requests.
     environ["PGOPTIONS"] = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
-    return call([str(services.postgres_program("psql")), environ["DATABASE_URL"]], environ, ROOT)
+    url = migrate_environ(STACK.ports())["DATABASE_OWNER_URL"]
+    return call([str(services.postgres_program("psql")), url], environ, ROOT)
 
 
 def redis_cli() -> None:

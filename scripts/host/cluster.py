@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from scripts.host.environment import ROOT, backing_services_environ, minimal_environ
+from scripts.host.environment import ROOT, migrate_environ, minimal_environ
 from scripts.host.errors import UserError
 from scripts.host.ports import HOST, free_port
 from scripts.host.processes import Service
@@ -69,8 +69,7 @@ def create(service: Service, data: Path, *, durable: bool) -> None:
     port = free_port()
     service.start(postgres(new, port, durable=False))
     try:
-        for script in sorted(INIT_SCRIPTS.glob("*.sql")):
-            _run_init_script(script, port, password)
+        _run_init_scripts(port, password)
     finally:
         service.stop()
     if durable:
@@ -78,23 +77,40 @@ def create(service: Service, data: Path, *, durable: bool) -> None:
     new.rename(data)
 
 
-def _run_init_script(script: Path, port: int, password: str) -> None:
-    psql = [str(postgres_program("psql")), "--no-psqlrc", "--quiet", "--file", str(script)]
+def _run_init_scripts(port: int, password: str) -> None:
     environ = minimal_environ() | POSTGRES_LOCALE | {"PGPASSWORD": password}
-    done = subprocess.run(
-        [*psql, "-h", HOST, "-p", str(port), "-U", "postgres", "postgres"],
-        env=environ | backing_services_environ({"postgres": port, "redis": 0}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"{script.relative_to(ROOT)} failed:\n{done.stderr}")
+    for script in sorted(INIT_SCRIPTS.glob("*.sql")):
+        psql = [str(postgres_program("psql")), "--no-psqlrc", "--quiet", "--file", str(script)]
+        done = subprocess.run(
+            [*psql, "-h", HOST, "-p", str(port), "-U", "postgres", "postgres"],
+            env=environ | migrate_environ({"postgres": port, "redis": 0}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError(f"{script.relative_to(ROOT)} failed:\n{done.stderr}")
+
+
+def ensure_owner(data: Path, port: int) -> bool:
+    """Give everything that the role of DATABASE_URL owns to that of DATABASE_OWNER_URL.
+
+    In a data directory of an earlier release, one role owned everything. Returns whether that was
+    so.
+    """
+    query = (ROOT / "scripts/has-one-role.sql").read_text()
+    url = migrate_environ({"postgres": port, "redis": 0})["DATABASE_URL"]
+    psql = [str(postgres_program("psql")), "--no-psqlrc", "-tAc", query, url]
+    found = subprocess.run(psql, capture_output=True, text=True, check=False).stdout.strip() == "t"
+    if found:
+        _run_init_scripts(port, password_file(data).read_text())
+    return found
 
 
 def digest() -> str:
     """Return a checksum of everything that decides what a new data directory contains."""
-    files = [*sorted(INIT_SCRIPTS.glob("*")), ROOT / "env/backing-services.env", Path(__file__)]
+    env_files = [ROOT / "env/backing-services.env", ROOT / "env/migrate.env"]
+    files = [*sorted(INIT_SCRIPTS.glob("*")), *env_files, Path(__file__)]
     contents = b"".join(file.read_bytes() for file in files) + str(postgres_program("")).encode()
     return hashlib.sha256(contents).hexdigest()
 

@@ -16,12 +16,12 @@ from scripts.host.ports import HOST
 ROOT = Path(__file__).resolve().parents[2]
 SRC = ROOT / "src"
 # Host names that Compose gives the backing services, and that env/ therefore uses.
-COMPOSE_HOSTS = {"DATABASE_URL": "postgres", "REDIS_URL": "redis"}
+COMPOSE_HOSTS = {"DATABASE_URL": "postgres", "DATABASE_OWNER_URL": "postgres", "REDIS_URL": "redis"}
 # Variables of make. The Makefile gives WEB_PORT a default.
 PORT_VARIABLES = {"postgres": "POSTGRES_PORT", "redis": "REDIS_PORT", "web": "WEB_PORT"}
 # The files that compose.base.yml and the overlay of the target list.
 ENV_FILES = {
-    "dev": ("backing-services.env", "dev.env", "secrets.env"),
+    "dev": ("backing-services.env", "migrate.env", "dev.env", "secrets.env"),
     "ecs": ("backing-services.env", "ecs-local.env", "secrets.env"),
 }
 # Variables of the user's own environment that do not configure the app.
@@ -61,9 +61,13 @@ def minimal_environ() -> dict[str, str]:
     return environ | {"PATH": path}
 
 
-def backing_services_environ(ports: Mapping[str, int]) -> dict[str, str]:
-    """Return env/backing-services.env with the addresses on this machine."""
-    values = read_env_files("backing-services.env")
+def migrate_environ(ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the variables of the service migrate that name the backing services."""
+    return _on_this_machine(read_env_files("backing-services.env", "migrate.env"), ports)
+
+
+def _on_this_machine(values: dict[str, str], ports: Mapping[str, int]) -> dict[str, str]:
+    """Replace the names of Compose's services with addresses on this machine."""
     for key, host in COMPOSE_HOSTS.items():
         url = urlsplit(values.get(key, ""))
         if url.hostname == host:
@@ -86,5 +90,5 @@ def app_environ(target: str, port: int, ports: Mapping[str, int]) -> dict[str, s
     }
     if target == "dev":
         image["SITE_URL"] = f"http://localhost:{port}/"
-    env_files = read_env_files(*ENV_FILES[target])
-    return minimal_environ() | image | env_files | backing_services_environ(ports)
+    env_files = _on_this_machine(read_env_files(*ENV_FILES[target]), ports)
+    return minimal_environ() | image | env_files

@@ -92,6 +92,8 @@ class Stack:
             cluster.remove_stale_pid_file(self.data)
         program = services.postgres(self.data, ports["postgres"], durable=self.durable)
         self.ensure(self.postgres, program)
+        if cluster.ensure_owner(self.data, ports["postgres"]):
+            say("  postgres  added the role that owns the tables")
         self.ensure(self.redis, services.valkey(self.home / "redis", ports["redis"]))
 
     def stop(self) -> None:

@@ -75,8 +75,8 @@ class Clone:
         ).stdout.strip()
 
     def sql(self, statement: str) -> str:
-        """Run SQL as the app's role over the network and return its output."""
-        query = 'exec psql -qtA "$DATABASE_URL" -c "$0"'
+        """Run SQL as the database's owner over the network and return its output."""
+        query = 'exec psql -qtA "$DATABASE_OWNER_URL" -c "$0"'
         command = ("exec", "-T", "postgres", "sh", "-c", query, statement)
         return self.run("sh", "scripts/compose", "running", *command).stdout.strip()
 

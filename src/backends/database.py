@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import psycopg
-from django.db import IntegrityError, InternalError, connection, connections, transaction
+from django.db import connection, connections, transaction
 from django.db.backends.signals import connection_created
 from psycopg import errors, sql
 from psycopg.abc import PQGen
@@ -137,13 +137,34 @@ def use_for_command(database: dict[str, Any], env: Environment) -> None:
     A command takes as long as it needs, has no pool, and connects to DATABASE_DIRECT_URL if that is
     set.
     """
-    database |= _settings(env, direct=True)
+    database |= _settings(env, env.DATABASE_DIRECT_URL)
     database["OPTIONS"]["pool"] = False
     connection_created.connect(lift_limits)
 
 
-def _settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
-    settings = database_settings(env, direct=direct)
+@contextlib.contextmanager
+def connected_as_owner(alias: str, env: Environment) -> Iterator[DatabaseWrapper]:
+    """Connect the thread to DATABASE_OWNER_URL for the block, without a pool.
+
+    Without that variable, the block uses the connection as it is.
+    """
+    before: Any = connections[alias]
+    if not env.DATABASE_OWNER_URL:
+        yield before
+        return
+    owner = before.copy()
+    owner.settings_dict |= _settings(env, env.DATABASE_OWNER_URL)
+    owner.settings_dict["OPTIONS"]["pool"] = False
+    connections[alias] = owner
+    try:
+        yield owner
+    finally:
+        owner.close()
+        connections[alias] = before
+
+
+def _settings(env: Environment, url: str | None = None) -> dict[str, Any]:
+    settings = database_settings(env, url)
     return settings | {
         # A pool instead of persistent connections, which leak under ASGI.
         "CONN_MAX_AGE": 0,
@@ -167,6 +188,7 @@ def lift_limits(connection: DatabaseWrapper, **_signal: Any) -> None:
     server: Any = connection.connection
     direct = server.execute(
         "SELECT set_config('statement_timeout', '0', false), "
+        "set_config('lock_timeout', '0', false), "
         "set_config('idle_in_transaction_session_timeout', '0', false) "
         "WHERE pg_backend_pid() = %s",
         [server.info.backend_pid],
@@ -178,24 +200,25 @@ def set_role_limits(database: DatabaseWrapper, env: Environment) -> None:
     """Set the time limits of requests on the connection's role, unless they are set already.
 
     They apply to new connections, including those that a pooler opens. PostgreSQL lets a role
-    change its own settings.
+    change its own settings; the owner may not change those of another role. Raises psycopg's
+    OperationalError if the role cannot connect.
     """
     limits = {
         "statement_timeout": f"{env.DATABASE_STATEMENT_TIMEOUT}ms",
         "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_TIMEOUT}ms",
     }
-    with database.cursor() as cursor:
-        cursor.execute(
+    with TimeoutConnection.connect(**database.get_connection_params(), autocommit=True) as server:
+        rows = server.execute(
             "SELECT unnest(setconfig) FROM pg_db_role_setting "
             "WHERE setrole = quote_ident(current_user)::regrole AND setdatabase = 0"
         )
-        present = {setting for (setting,) in cursor.fetchall()}
+        present = {setting for (setting,) in rows}
         for name, value in limits.items():
             if f"{name}={value}" not in present:
                 statement = sql.SQL("ALTER ROLE CURRENT_USER SET {} = {}")
                 # A migrate of another database may set the same limit at the same time.
-                with contextlib.suppress(InternalError, IntegrityError):
-                    cursor.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
+                with contextlib.suppress(psycopg.InternalError, psycopg.IntegrityError):
+                    server.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
     if database.pool:
         # Open connections keep their former limits.
         database.close()
@@ -225,6 +248,13 @@ def statement_timeout(seconds: float, using: str = "default") -> Iterator[None]:
         cursor.execute(set_limit, [before])
 
 
+# Whether the session's role has the rights of the role that owns the tables.
+OWNS_TABLES = """
+    SELECT coalesce(bool_or(pg_has_role(relowner, 'USAGE')), false)
+    FROM pg_class WHERE relname = 'django_migrations'
+"""
+
+
 def connections_needed(env: Environment) -> int:
     """Return how many connections all replicas may open: the pools, and one each for the probes."""
     return env.REPLICAS * env.WORKERS * (env.DATABASE_POOL_SIZE + 1)
@@ -233,8 +263,8 @@ def connections_needed(env: Environment) -> int:
 def warn_about_server(env: Environment) -> None:
     """Log a warning when PostgreSQL's settings do not fit the environment.
 
-    Checks the role's statement_timeout and, unless a pooler is in between, max_connections. Logs
-    why if it cannot connect.
+    Checks the role's rights, its statement_timeout and, unless a pooler is in between,
+    max_connections. Logs why if it cannot connect.
     """
     try:
         with TimeoutConnection.connect(**connection.get_connection_params()) as server:
@@ -246,9 +276,15 @@ def warn_about_server(env: Environment) -> None:
                 "pg_backend_pid() = %s",
                 [server.info.backend_pid],
             ).fetchall()[0]
+            [(owns_tables,)] = server.execute(OWNS_TABLES).fetchall()
     except psycopg.Error as error:
         logger.warning("PostgreSQL is away: %s", error)
         return
+    if owns_tables:
+        logger.warning(
+            "web's database role owns the tables, so a flaw in the site could drop them. Let "
+            "DATABASE_URL name another role, and DATABASE_OWNER_URL this one; see docs/database.md."
+        )
     if statement_timeout != env.DATABASE_STATEMENT_TIMEOUT:
         logger.warning(
             "The database role ends a statement after %d ms, but DATABASE_STATEMENT_TIMEOUT is %d. "

@@ -71,6 +71,14 @@ class Environment:
         secret=True,
         validator=validate_database_url,
     )
+    DATABASE_OWNER_URL: str | None = variable(
+        "PostgreSQL itself, as the role that owns the tables. Only migrate and flush use it. "
+        "Without it, they use the role of DATABASE_URL, which must then own the tables.",
+        expected="postgres://user:password@host:port/name",
+        place="migrate",
+        secret=True,
+        validator=validate_database_url,
+    )
     DATABASE_SSLMODE: (
         Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
     ) = variable(

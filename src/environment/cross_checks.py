@@ -86,7 +86,7 @@ def _database(values: Mapping[str, Any], given: Collection[str]) -> Iterator[Pro
     if {"DATABASE_URL", "DATABASE_SECRET"} <= set(given):
         yield Problem("DATABASE_URL", "Set together with DATABASE_SECRET.", "one of the two")
     options = tls_options(values["DATABASE_SSLMODE"], values["DATABASE_SSLROOTCERT"])
-    for name in ("DATABASE_URL", "DATABASE_DIRECT_URL"):
+    for name in ("DATABASE_URL", "DATABASE_DIRECT_URL", "DATABASE_OWNER_URL"):
         in_url = dj_database_url.parse(values[name] or "postgres://").get("OPTIONS", {})
         for option in options.keys() & in_url.keys():
             yield Problem(

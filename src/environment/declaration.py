@@ -15,7 +15,7 @@ TARGETS: tuple[Target, ...] = typing.get_args(Target)
 
 # The place where a variable is set: the image, or a file under env/. On ECS the task definition
 # replaces these files, with `secrets` for the secret variables and `environment` for the rest.
-Place = Literal["image", "backing-services", "target", "secrets"]
+Place = Literal["image", "backing-services", "migrate", "target", "secrets"]
 
 # Takes a parsed value and raises ValidationError, with a message that never contains the value.
 Validator = Callable[[Any], object]

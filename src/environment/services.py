@@ -15,13 +15,12 @@ from environment.validators import MAIL_OPTIONS
 MAIL_TIMEOUT = 5
 
 
-def database_settings(env: Environment, *, direct: bool = False) -> dict[str, Any]:
+def database_settings(env: Environment, url: str | None = None) -> dict[str, Any]:
     """Return one entry of DATABASES: server, user, database, and libpq's options.
 
-    ``direct`` prefers DATABASE_DIRECT_URL.
+    ``url`` replaces DATABASE_URL and DATABASE_SECRET.
     """
     options = tls_options(env.DATABASE_SSLMODE, env.DATABASE_SSLROOTCERT)
-    url = env.DATABASE_DIRECT_URL if direct else None
     if env.DATABASE_SECRET and not url:
         secret = json.loads(env.DATABASE_SECRET)
         return {

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
 from django.db import connection
 from django.test import Client
@@ -17,6 +18,7 @@ from oauth2_provider.models import AccessToken, Application, RefreshToken
 
 from accounts.models import User
 from accounts.tasks import send_password_reset
+from backends.database import connected_as_owner
 
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
@@ -137,10 +139,11 @@ def test_superuser_changes_a_password(admin_client: Client) -> None:
     assert ada.check_password("battery staple")
 
 
+@pytest.mark.django_db(transaction=True)
 def test_large_table_is_not_counted(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of pages comes from PostgreSQL's statistics."""
     User.objects.bulk_create(User(email=f"{n}@example.com") for n in range(300))
-    with connection.cursor() as cursor:
+    with connected_as_owner("default", settings.ENV) as owner, owner.cursor() as cursor:
         cursor.execute("ANALYZE accounts_user")
     monkeypatch.setattr("accounts.admin.ESTIMATE_FROM", 300)
     with CaptureQueriesContext(connection) as queries:

@@ -47,13 +47,6 @@ def sleep(seconds: float) -> None:
         cursor.execute("SELECT pg_sleep(%s)", [seconds])
 
 
-@pytest.mark.django_db
-def test_app_role_can_create_databases_but_is_no_superuser() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = current_user")
-        assert cursor.fetchone() == (False, True)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_connections_return_to_the_pool() -> None:
     def work() -> None:

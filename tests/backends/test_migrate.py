@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 import time
@@ -60,6 +61,27 @@ def has_column() -> bool:
     with connection.cursor() as cursor:
         columns = connection.introspection.get_table_description(cursor, "accounts_user")
     return "altered" in {column.name for column in columns}
+
+
+@pytest.mark.usefixtures("altering")
+def test_new_table_is_usable_at_once() -> None:
+    call_command("migrate", "altering", "0001", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO altering_added (name) VALUES ('a'), ('b')")
+        cursor.execute("UPDATE altering_added SET name = 'c' WHERE name = 'b'")
+        cursor.execute("DELETE FROM altering_added WHERE name = 'a'")
+        cursor.execute("SELECT id, name FROM altering_added")
+        assert cursor.fetchall() == [(2, "c")]
+        # loaddata sets sequences.
+        cursor.execute("SELECT setval('altering_added_id_seq', 10)")
+
+
+@pytest.mark.usefixtures("altering")
+def test_migrate_without_the_owner_names_the_remedy(settings: Settings) -> None:
+    settings.ENV = dataclasses.replace(settings.ENV, DATABASE_OWNER_URL=None)
+    with pytest.raises(CommandError, match="Set DATABASE_OWNER_URL to the role that owns"):
+        call_command("migrate", "altering", "0001", verbosity=0)
+    assert not has_column()
 
 
 @pytest.mark.waits

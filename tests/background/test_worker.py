@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection, transaction
 from django_ox.models import OxTask
 from structlog.contextvars import bound_contextvars
 
+from backends.database import connected_as_owner
 from scripts.stack.engine import wait_for
 from tests import forked
 from tests.background import examples
@@ -105,6 +107,11 @@ def test_notification_starts_a_task_long_before_the_next_poll(
     for number in range(5):
         examples.note.enqueue(str(notes), "done")
         wait_for_lines(notes, number + 1, seconds=3)
+
+
+def rename_table(old: str, new: str) -> None:
+    with connected_as_owner("default", settings.ENV) as owner, owner.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
 
 @pytest.mark.waits
@@ -223,16 +230,14 @@ def test_task_is_logged_in_one_line_with_the_request_that_enqueued_it(
 
 @pytest.mark.waits
 def test_worker_waits_until_the_database_is_migrated(start_worker: StartWorker) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE background_uniquekey RENAME TO not_yet_migrated")
+    rename_table("background_uniquekey", "not_yet_migrated")
     try:
         worker = start_worker(wait=False)
         wait_for(lambda: worker.events("Waiting for PostgreSQL and migrate."), 30)
         time.sleep(1)
         assert len(worker.records()) == 1
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute("ALTER TABLE not_yet_migrated RENAME TO background_uniquekey")
+        rename_table("not_yet_migrated", "background_uniquekey")
     worker.wait_until_started()
 
 

@@ -83,8 +83,8 @@ class Clone:
             connection.close()
 
     def sql(self, statement: LiteralString) -> list[tuple[Any, ...]]:
-        """Run a statement as the app's role and return the rows."""
-        url = dotenv_values(self.folder / "env/backing-services.env")["DATABASE_URL"] or ""
+        """Run a statement as the database's owner and return the rows."""
+        url = dotenv_values(self.folder / "env/migrate.env")["DATABASE_OWNER_URL"] or ""
         here = url.replace("@postgres:5432/", f"@127.0.0.1:{self.port['postgres']}/")
         with psycopg.connect(here, autocommit=True) as connection:
             cursor = connection.execute(statement)

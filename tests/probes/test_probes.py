@@ -14,10 +14,12 @@ from typing import Any
 import psycopg
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from django.conf import settings
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from backends.database import connected_as_owner
 from config.asgi import application
 from probes.asgi import Probes
 from probes.state import State
@@ -138,7 +140,8 @@ def postgres_refusing_connections() -> Iterator[None]:
     name = connection.settings_dict["NAME"]
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]
-    params = connection.get_connection_params() | {"dbname": "postgres"}
+    with connected_as_owner("default", settings.ENV) as owner:
+        params = owner.get_connection_params() | {"dbname": "postgres"}
     with psycopg.connect(**params, autocommit=True) as server:
         server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         try:

@@ -24,9 +24,10 @@ def is_waiting(migrate: Container) -> bool:
 
 def test_each_migration_is_applied_once(stack: Stack) -> None:
     postgres = stack.container("postgres")
-    sql = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-")
+    sql = ("sh", "-c", 'psql "$DATABASE_OWNER_URL" -tAc "$1"', "-")
     postgres.exec(*sql, "CREATE DATABASE migrated_at_once")
-    url = f"postgres://methodhub:{stack.canaries['DATABASE_URL']}@postgres:5432/migrated_at_once"
+    login = f"methodhub_owner:{stack.canaries['DATABASE_OWNER_URL']}"
+    url = f"postgres://{login}@postgres:5432/migrated_at_once"
     # Containers start one after the other, so the test holds the lock until all of them wait.
     hold = f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)"
     psql = ("docker", "exec", "--env", NO_LIMITS, postgres.id, "psql", url, "--command", hold)
@@ -36,7 +37,8 @@ def test_each_migration_is_applied_once(stack: Stack) -> None:
         "WHERE locktype = 'advisory' AND granted AND datname = 'migrated_at_once'"
     )
     wait_for(lambda: postgres.exec(*sql, f"SELECT count(*) {held}").strip() == "1", 10)
-    containers = [stack.start(service="migrate", env={"DATABASE_URL": url}) for _ in range(AT_ONCE)]
+    given = {"DATABASE_OWNER_URL": url}
+    containers = [stack.start(service="migrate", env=given) for _ in range(AT_ONCE)]
     try:
         for container in containers:
             wait_for(functools.partial(is_waiting, container), 30)

@@ -25,6 +25,7 @@ class Pooler:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.password = stack.canaries["DATABASE_URL"]
+        self.owner_password = stack.canaries["DATABASE_OWNER_URL"]
         bundle = os.environ.get("CA_BUNDLE", "docker/no-ca-bundle.pem")
         image = os.environ.get("PYTHON_IMAGE", "python:3.13-slim-trixie")
         run(
@@ -37,17 +38,24 @@ class Pooler:
             *("docker", "run", "--detach", "--network", DATA),
             *("--network-alias", "pgbouncer"),
             *(f"--label=com.docker.compose.{name}={value}" for name, value in labels),
-            *("--env", "DATABASE_USER=methodhub", "--env", f"DATABASE_PASSWORD={self.password}"),
+            *(
+                "--env",
+                f"PASSWORD={self.password}",
+                "--env",
+                f"OWNER_PASSWORD={self.owner_password}",
+            ),
             IMAGE,
         ).stdout.strip()
 
-    def url(self, database: str = "methodhub") -> str:
-        return f"postgres://methodhub:{self.password}@pgbouncer:6432/{database}"
+    def start(self, *command: str) -> Container:
+        """Start a web container that connects through the pooler."""
+        url = f"postgres://methodhub:{self.password}@pgbouncer:6432/methodhub"
+        return self.stack.start(*command, env={"DATABASE_URL": url})
 
-    def start(self, *command: str, service: str = "web", database: str = "methodhub") -> Container:
-        """Start a container that connects through the pooler."""
-        env = {"DATABASE_URL": self.url(database)}
-        return self.stack.start(*command, service=service, env=env)
+    def migrate(self, database: str, server: str = "pgbouncer:6432") -> Container:
+        """Start a migrate of another database, through the pooler or beside it."""
+        url = f"postgres://methodhub_owner:{self.owner_password}@{server}/{database}"
+        return self.stack.start(service="migrate", env={"DATABASE_OWNER_URL": url})
 
     def remove(self) -> None:
         run("docker", "rm", "--force", self.id)
@@ -71,7 +79,7 @@ def pooled_web(pooler: Pooler) -> Iterator[Container]:
 
 
 def sql(stack: Stack, statement: str) -> str:
-    command = ("sh", "-c", 'psql "$DATABASE_URL" -tAc "$1"', "-", statement)
+    command = ("sh", "-c", 'psql "$DATABASE_OWNER_URL" -tAc "$1"', "-", statement)
     return stack.container("postgres").exec(*command).strip()
 
 
@@ -185,11 +193,10 @@ def test_migrates_through_and_beside_a_pooler_apply_each_migration_once(
 ) -> None:
     database = "migrated_through_pooler"
     sql(stack, f"CREATE DATABASE {database}")
-    direct = f"postgres://methodhub:{pooler.password}@postgres:5432/{database}"
     migrates = [
-        pooler.start(service="migrate", database=database),
-        pooler.start(service="migrate", database=database),
-        stack.start(service="migrate", env={"DATABASE_URL": direct}),
+        pooler.migrate(database),
+        pooler.migrate(database),
+        pooler.migrate(database, server="postgres:5432"),
     ]
     try:
         ends = [run("docker", "wait", container.id).stdout.strip() for container in migrates]
@@ -205,7 +212,7 @@ def test_migrates_through_and_beside_a_pooler_apply_each_migration_once(
     assert set(applied.values()) == {1}
     # The lock is free again.
     assert sql(stack, LOCKS.format(database)) == "0"
-    again = pooler.start(service="migrate", database=database)
+    again = pooler.migrate(database)
     try:
         status = wait_for(functools.partial(exit_status, again), 60)[0]
         assert (status, "No migrations to apply" in again.logs()) == ("0", True)

@@ -1,40 +1,109 @@
--- Create the app's role, database and extensions, as DATABASE_URL names them.
+-- Create the roles, the database and its privileges, as two URLs name them: the role of
+-- DATABASE_OWNER_URL owns the schema, and the role of DATABASE_URL only reads and writes rows.
 --
--- Run by the official image's entrypoint on an empty volume, or by hand, as a superuser:
---   DATABASE_URL=postgres://app:secret@localhost/app psql -f docker/postgres/initdb.d/10-app.sql
--- It can run again: each run sets the role's password to that of DATABASE_URL.
-
+-- The image's entrypoint runs this file on an empty volume, and `make up` runs it on the volume of an
+-- earlier release, whose one role owned everything. docs/database.md runs it on RDS. It needs psql 16
+-- and a superuser, or a role with CREATEROLE and CREATEDB. It can run again.
 \set ON_ERROR_STOP on
 \getenv url DATABASE_URL
+\getenv owner_url DATABASE_OWNER_URL
+-- Without DATABASE_OWNER_URL, one role does both.
+\if :{?owner_url}
+\else
+  \set owner_url :url
+\endif
+SET client_min_messages = warning;
+-- Passwords are sent as parameters, so that neither pg_stat_activity nor the log shows them.
+SELECT set_config(name, '0', false) FROM unnest('{log_parameter_max_length}'::text[]) AS name
+WHERE has_parameter_privilege(name, 'SET') \g /dev/null
 
-SELECT part[1] AS app_role, part[2] AS app_password, part[3] AS app_database
-FROM regexp_match(:'url', '^postgres(?:ql)?://([^:@/]+):([^@%]+)@[^/]+/([^/?]+)') AS part
-\gset
+CREATE FUNCTION pg_temp.decoded(text) RETURNS text LANGUAGE sql AS $$
+  SELECT convert_from(string_agg(
+    CASE WHEN part[1] ~ '^%..' THEN decode(substr(part[1], 2), 'hex') ELSE convert_to(part[1], 'UTF8') END,
+    '' ORDER BY place), 'UTF8')
+  FROM regexp_matches($1, '%[0-9A-Fa-f]{2}|[^%]+|%', 'g') WITH ORDINALITY AS parts (part, place)
+$$;
 
--- CREATEDB, because the tests create databases.
-SELECT format('CREATE ROLE %I', :'app_role')
-WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'app_role')
+-- Create the role of a URL unless it exists, set its password, and return the names in the URL.
+CREATE FUNCTION pg_temp.ensure_role(variable text, url text, attributes text, OUT role text, OUT database text)
+LANGUAGE plpgsql AS $$
+DECLARE
+  parts text[] := regexp_match(url, '^postgres(?:ql)?://([^:@/]+)(?::([^@/]*))?@[^/]*/([^/?]+)');
+BEGIN
+  IF parts IS NULL THEN
+    RAISE '% must be of the form postgres://user:password@host:port/name.', variable;
+  END IF;
+  role := pg_temp.decoded(parts[1]);
+  database := pg_temp.decoded(parts[3]);
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = role AND rolsuper) THEN
+    RAISE '% names a superuser. Name another role; this script creates it.', variable;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
+    EXECUTE format('CREATE ROLE %I', role);
+  END IF;
+  EXECUTE format('ALTER ROLE %I LOGIN %s PASSWORD %L', role, attributes, pg_temp.decoded(parts[2]));
+EXCEPTION WHEN OTHERS THEN
+  -- Without this, the error's context would contain the statement with the password.
+  RAISE '%', SQLERRM;
+END
+$$;
+
+SELECT role AS app_role, database AS app_database
+FROM pg_temp.ensure_role('DATABASE_URL', $1, 'NOCREATEDB') \bind :url \gset
+-- CREATEDB, because snapshots and the tests are databases.
+SELECT role AS owner_role
+FROM pg_temp.ensure_role('DATABASE_OWNER_URL', $1, 'CREATEDB') \bind :owner_url \gset
+
+-- A superuser needs no memberships. The owner becomes a member of the other role, to see and end its sessions.
+SELECT format('GRANT %I TO %I', granted, member)
+FROM (VALUES (:'owner_role', current_user::text), (:'app_role', :'owner_role')) AS wanted (granted, member)
+WHERE NOT (pg_has_role(member, granted, 'USAGE') AND pg_has_role(member, granted, 'SET'))
 \gexec
-ALTER ROLE :"app_role" LOGIN NOSUPERUSER CREATEDB PASSWORD :'app_password';
 
-SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0', :'app_database', :'app_role')
+SELECT format('CREATE DATABASE %I OWNER %I ENCODING ''UTF8'' TEMPLATE template0', :'app_database', :'owner_role')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'app_database')
 \gexec
 
--- Create them in template1 too, because the tests' databases are copies of it. If the server lacks an
--- extension, this script only warns: the migration that needs it fails with the same message.
-SELECT $$
-  SELECT CASE WHEN available.name IS NULL
-    THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
-    ELSE format('CREATE EXTENSION IF NOT EXISTS %I', wanted) END
-  FROM unnest('{citext,pg_trgm,unaccent}'::text[]) AS wanted
-  LEFT JOIN pg_available_extensions AS available ON available.name = wanted
-$$ AS create_extensions
+-- An ALTER that waits for a table's lock blocks every later reader of the table.
+SELECT format('ALTER ROLE %I SET lock_timeout = ''1s''', :'owner_role') WHERE :'owner_role' <> :'app_role'
+\gexec
+-- Log slow statements, if this role may; `make logs ARGS=postgres` shows them.
+SELECT format('ALTER ROLE %I SET log_min_duration_statement = ''250ms''', :'app_role')
+WHERE has_parameter_privilege('log_min_duration_statement', 'SET')
+\gexec
+
+SELECT rolsuper AS superuser FROM pg_roles WHERE rolname = current_user \gset
+SELECT format($sql$
+  ALTER DEFAULT PRIVILEGES FOR ROLE %1$I IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %2$I;
+  ALTER DEFAULT PRIVILEGES FOR ROLE %1$I IN SCHEMA public GRANT SELECT, USAGE, UPDATE ON SEQUENCES TO %2$I;
+$sql$, :'owner_role', :'app_role') AS future_privileges
 \gset
-\connect template1
-:create_extensions \gexec
+
+-- New databases are copies of template1: those of the tests, and those that a dump is loaded into.
+\if :superuser
+  \connect template1
+  :future_privileges
+\endif
+
 \connect :"app_database"
-:create_extensions \gexec
--- Log slow statements; `make logs ARGS=postgres` shows them.
-ALTER ROLE :"app_role" SET log_min_duration_statement = '250ms';
-ALTER SCHEMA public OWNER TO :"app_role";
+SET client_min_messages = warning;
+BEGIN;
+SELECT format('ALTER DATABASE %I OWNER TO %I', datname, :'owner_role')
+FROM pg_database WHERE datname = current_database() AND pg_get_userbyid(datdba) <> :'owner_role'
+\gexec
+REASSIGN OWNED BY :"app_role" TO :"owner_role";
+REVOKE TEMPORARY ON DATABASE :"app_database" FROM PUBLIC;
+-- PostgreSQL 14 and older let every role create tables.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO :"app_role";
+GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO :"app_role";
+:future_privileges
+-- The owner creates the extensions, because migrations may have to alter them.
+SET LOCAL ROLE :"owner_role";
+SELECT CASE WHEN available.name IS NULL
+  THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
+  ELSE format('CREATE EXTENSION IF NOT EXISTS %I', wanted) END
+FROM unnest('{citext,pg_trgm,unaccent}'::text[]) AS wanted
+LEFT JOIN pg_available_extensions AS available ON available.name = wanted
+\gexec
+COMMIT;

@@ -50,6 +50,7 @@ def test_running_stack_has_no_problems(clone: Patient) -> None:
     assert "No problems found." in done.stdout
     for sentence in (
         "PostgreSQL accepts the password of DATABASE_URL.",
+        "PostgreSQL accepts the password of DATABASE_OWNER_URL.",
         "All migrations are applied.",
         "Containers see this folder.",
         "Files that a container creates belong to you.",

@@ -68,17 +68,21 @@ def test_second_up_changes_nothing(clone: Clone) -> None:
     assert (clone.folder / "env" / "secrets.env").read_text() == secrets
 
 
-def test_app_role_owns_its_database(clone: Clone) -> None:
-    """docker/postgres/initdb.d/ sets up the role and may be run again by hand."""
+def test_owner_and_web_have_roles_of_their_own(clone: Clone) -> None:
+    """docker/postgres/initdb.d/ creates the roles and may be run again by hand."""
     by_hand = "psql -qU postgres -f /docker-entrypoint-initdb.d/10-app.sql"
     engine.run("docker", "exec", clone.container("postgres"), "sh", "-c", by_hand)
-    role = "SELECT rolsuper, rolcreatedb, rolcanlogin FROM pg_roles WHERE rolname = current_user"
-    assert clone.sql(role) == "f|t|t"
-    assert clone.sql("SHOW server_encoding") == "UTF8"
-    assert (
-        clone.sql("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'")
-        == "methodhub"
+    attributes = (
+        "SELECT rolname, rolsuper, rolcreatedb FROM pg_roles WHERE rolname ~ '^m' ORDER BY 1"
     )
+    assert clone.sql(attributes) == "methodhub|f|f\nmethodhub_owner|f|t"
+    assert clone.sql("SHOW server_encoding") == "UTF8"
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    assert clone.sql(owners) == "methodhub_owner"
+    sessions = (
+        "SELECT DISTINCT usename FROM pg_stat_activity WHERE application_name ~ '^methodhub-'"
+    )
+    assert clone.sql(sessions) == "methodhub"
     extensions = "SELECT extname FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1"
     assert clone.sql(extensions).split() == ["citext", "pg_trgm", "unaccent"]
 

@@ -12,11 +12,11 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
-from django.db import OperationalError, connections
+from django.db import DatabaseError, OperationalError, connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.postgresql.schema import DatabaseSchemaEditor
 
-from backends.database import TimeoutConnection, set_role_limits
+from backends.database import TimeoutConnection, connected_as_owner, set_role_limits
 
 # Any number, as long as every release uses the same: "migrate" in ASCII, 56 bits.
 ADVISORY_LOCK = int.from_bytes(b"migrate")
@@ -35,6 +35,13 @@ BLOCKERS = """
         date_trunc('second', query_start), left(query, 200))
     FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s))
 """
+
+
+def is_refused(error: BaseException | None) -> bool:
+    """Return whether PostgreSQL refused a statement to the role."""
+    while error and not isinstance(error, psycopg.errors.InsufficientPrivilege):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class SchemaEditor(DatabaseSchemaEditor):
@@ -63,7 +70,7 @@ class SchemaEditor(DatabaseSchemaEditor):
 
 
 class Command(MigrateCommand):
-    """Apply migrations, one process at a time, without blocking the site.
+    """Apply migrations as the owner, one process at a time, without blocking the site.
 
     A second process waits for the first, finds nothing left to do, and exits 0. The advisory lock
     belongs to a transaction on a separate connection. It is released when the process is killed,
@@ -79,18 +86,29 @@ class Command(MigrateCommand):
 
     def handle(self, *args: Any, **options: Any) -> str | None:
         """Migrate. Raises CommandError if PostgreSQL is away or a table stays locked."""
-        database = cast(DatabaseWrapper, connections[options["database"]])
+        alias = options["database"]
+        requests = cast(DatabaseWrapper, connections[alias])
         ensure_superuser = options.pop("ensure_superuser", False)
         try:
-            with TimeoutConnection.connect(**database.get_connection_params()) as lock:
+            with (
+                connected_as_owner(alias, settings.ENV) as database,
+                TimeoutConnection.connect(**database.get_connection_params()) as lock,
+            ):
                 self._wait_for_other_migrate(lock)
-                set_role_limits(database, settings.ENV)
+                set_role_limits(requests, settings.ENV)
                 result = self._migrate(database, lock, *args, **options)
                 if ensure_superuser:
                     call_command("ensure_superuser", stdout=self.stdout)
                 return result
         except psycopg.OperationalError as error:
             raise CommandError(f"PostgreSQL cannot be reached: {error}") from error
+        except DatabaseError as error:
+            if not is_refused(error):
+                raise
+            raise CommandError(
+                f"The role {database.settings_dict['USER']} may not migrate: {error}\n"
+                "Set DATABASE_OWNER_URL to the role that owns the tables; see docs/database.md."
+            ) from error
 
     def _wait_for_other_migrate(self, lock: psycopg.Connection[Any]) -> None:
         """Take the advisory lock in a transaction of the given connection.
