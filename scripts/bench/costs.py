@@ -12,9 +12,10 @@ from scripts.stack.engine import Container, run
 
 # CONNECT opens new connections with one query each. ROUND_TRIPS prints the milliseconds of one
 # query over an open connection.
-CONNECT = """
+CONNECTIONS = 50
+CONNECT = f"""
 import os, psycopg
-for _ in range(50):
+for _ in range({CONNECTIONS}):
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         connection.execute("SELECT 1")
 """
@@ -74,7 +75,7 @@ def costs(servers: Servers) -> list[Figure]:
                 note(f"round trip to {service}", "ms", float(value))
             before = seconds_of(postgres.id)
             web.python(CONNECT)
-            spent = (seconds_of(postgres.id) - before) / 50
+            spent = (seconds_of(postgres.id) - before) / CONNECTIONS
             note("new connection: postgres", "ms CPU", spent * 1000)
             note("idle connection: postgres", "MB", _idle_connection(web, postgres))
     return [Figure(what, unit, values) for (what, unit), values in found.items()]
@@ -88,7 +89,7 @@ def _transactions(postgres: Container) -> int:
 
 
 def _commands(redis: Container) -> int:
-    said = redis.exec("redis-cli", "info", "stats")
+    said = redis.exec("sh", "-c", "redis-cli $REDISCLI_OPTIONS info stats")
     return int(said.split("total_commands_processed:")[1].split()[0])
 
 

@@ -111,7 +111,7 @@ class Servers:
         ).stdout.strip()
         self.session = self.staff = ""
 
-    def serve(self, *command: str, cpus: str = CPUS, **env: str) -> Container:
+    def serve(self, *command: str, cpus: str = CPUS, target: str = "ecs", **env: str) -> Container:
         """Start a container of the ecs image with the benchmark URLs and wait until it is ready."""
         variables = {
             "PYTHONPATH": "/app/src:/bench",
@@ -120,6 +120,7 @@ class Servers:
         }
         container = self.stack.start(
             *command,
+            target=target,
             env=variables | env,
             options=("--volume", f"{HERE}/apps:/bench:ro"),
         )
