@@ -18,7 +18,7 @@ export DEBUG_PORT ?= 5678
 ##@ Run
 .PHONY: up up-prodlike down reset ps logs
 up: ## Start the dev stack on http://localhost:8000 and migrate the database
-up-prodlike: ## Start the ecs target instead (REPLICAS=3 WORKER_REPLICAS=2 for several containers)
+up-prodlike: ## Start the ecs target instead (REPLICAS=3, WORKER_REPLICAS=2, TLS=1 to PostgreSQL and Redis)
 down: ## Stop everything and keep the data
 reset: ## Stop everything and delete the data (asks, or FORCE=1)
 ps: ## List the services and their states

@@ -1,7 +1,7 @@
 # The verbs for the docker runtime.
 
 DEV := sh scripts/compose dev
-ECS := sh scripts/compose ecs
+ECS := sh scripts/compose $(if $(TLS),ecs-tls,ecs)
 RUNNING := sh scripts/compose running
 
 # Fargate's limit for open files, or this machine's where it is lower.
@@ -15,6 +15,7 @@ ONE_OFF = $(RUNNING) migrated && $(RUNNING) run --rm --no-deps web
 # Run a dev tool on the whole project.
 TOOLS = $(DEV) run --rm --no-deps --workdir /app web
 DATABASE = sh scripts/database-in-container
+REDIS_CLI = redis sh -c 'exec redis-cli $$REDISCLI_OPTIONS "$$@"' redis-cli
 
 # Compose reports only that a service failed. The doctor shows why.
 OR_EXPLAIN = || { sh scripts/doctor explain; exit 1; }
@@ -56,6 +57,7 @@ up-prodlike: env/secrets.env
 	@$(call WHOLE_NUMBER,REPLICAS)
 	@$(call WHOLE_NUMBER,WORKER_REPLICAS)
 	@sh scripts/doctor docker quick ecs
+	@$(if $(TLS),sh scripts/certificates .local/tls)
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
 	@$(ECS) services $(OR_EXPLAIN)
 	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
@@ -97,7 +99,7 @@ dbshell:
 
 redis-cli:
 	@$(RUNNING) services
-	@$(RUNNING) exec redis redis-cli
+	@$(RUNNING) exec $(REDIS_CLI)
 
 superuser:
 	@$(ONE_OFF) python manage.py createsuperuser
@@ -114,7 +116,7 @@ db-restore:
 	@$(RUNNING) services
 	@$(DATABASE) restore $(NAME)
 	@$(RUNNING) owner
-	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
+	@$(RUNNING) exec -T $(REDIS_CLI) FLUSHALL >/dev/null
 
 db-snapshots:
 	@$(RUNNING) services
@@ -131,7 +133,7 @@ db-dump:
 db-load:
 	@$(RUNNING) services
 	@sh scripts/dump-file read "$(FILE)" $(DATABASE) load
-	@$(RUNNING) exec -T redis redis-cli FLUSHALL >/dev/null
+	@$(RUNNING) exec -T $(REDIS_CLI) FLUSHALL >/dev/null
 
 db-upgrade:
 	@bash scripts/upgrade-database
@@ -176,7 +178,7 @@ env:
 parity: env/secrets.env
 	@$(DEV) build --quiet web
 	@$(ECS) build --quiet web
-	@$(RUNNING) services
+	@$(DEV) services
 	@sh scripts/parity
 
 lint: env/secrets.env

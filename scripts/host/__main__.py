@@ -112,6 +112,11 @@ def up(target: str) -> None:
                 f"{variable} must be 1 without Docker (got {replicas!r}). Start Docker for several "
                 f"containers, or set {instead}."
             )
+    if target == "ecs" and os.environ.get("TLS"):
+        raise UserError(
+            "TLS=1 needs Docker. Without it, PostgreSQL and Valkey listen on loopback only. Start "
+            "Docker, or leave out TLS=1."
+        )
     with STACK.locked():
         ports = {name: wanted_port(name) for name in PORT_VARIABLES}
         STACK.check_ports(ports)

@@ -25,6 +25,10 @@ LAYERS = {
     "dev": ["compose.base.yml", "compose.dev.yml", "scripts/stack/compose.stack.yml"],
     "ecs": ["compose.base.yml", "compose.ecs-local.yml", "scripts/stack/compose.stack.yml"],
 }
+# Last, because it replaces Redis's command and URL.
+LAYERS["ecs-tls"] = [*LAYERS["ecs"], "compose.tls.yml"]
+# `make test-stack TLS=1` runs the tests with TLS to PostgreSQL and Redis.
+ECS = "ecs-tls" if os.environ.get("TLS") else "ecs"
 # An Application Load Balancer's default idle timeout, in seconds.
 IDLE_TIMEOUT = 60
 # Not the developer's own project. The name is fixed so that the next run removes what a killed run
@@ -237,14 +241,15 @@ class Stack:
             "COMPOSE_PROJECT_NAME": PROJECT,
             **{f"CANARY_{name}": value for name, value in self.canaries.items()},
         }
+        run("sh", "scripts/certificates", ".local/tls")
         self.remove()
         logs.mkdir(parents=True, exist_ok=True)
         for log in logs.glob("*.log"):
             log.unlink()
-        for target in LAYERS:
+        for target in ("dev", "ecs"):
             self.compose("build", "--quiet", "web", target=target)
 
-    def compose(self, *arguments: str, target: str = "ecs", check: bool = True) -> str:
+    def compose(self, *arguments: str, target: str = ECS, check: bool = True) -> str:
         """Run `docker compose` with the layers of ``target`` and return its output."""
         files = [part for layer in LAYERS[target] for part in ("--file", layer)]
         done = run("docker", "compose", *files, *arguments, env=self.env, check=check)
@@ -290,7 +295,7 @@ class Stack:
     def start(
         self,
         *command: str,
-        target: str = "ecs",
+        target: str = ECS,
         service: str = "web",
         env: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),

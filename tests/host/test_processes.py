@@ -169,6 +169,11 @@ def test_several_replicas_give_one_line_error(clone: Clone, variable: str, inste
     assert f"or set {instead} for" in said
 
 
+def test_tls_gives_one_line_error(clone: Clone) -> None:
+    said = clone.make("up-prodlike", TLS="1", status=2)
+    assert "TLS=1 needs Docker." in said
+
+
 def test_tests_run_on_their_own_servers_and_stop_them(clone: Clone) -> None:
     before = {name: clone.process(name).pid for name in SERVICES}
     said = clone.make("test", "T=tests/home", WEB_PORT=str(clone.port["web"]))

@@ -31,7 +31,7 @@ def start(service: Container) -> None:
         question = ["pg_isready", "--host", "127.0.0.1"]
         answer = "accepting connections"
     else:
-        question, answer = ["redis-cli", "ping"], "PONG"
+        question, answer = ["sh", "-c", "redis-cli $REDISCLI_OPTIONS ping"], "PONG"
     wait_for(lambda: answer in service.exec(*question, check=False), 30)
 
 

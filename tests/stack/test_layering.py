@@ -18,6 +18,7 @@ LAYERINGS = {
     "dev": ["-f", "compose.base.yml", "-f", "compose.dev.yml"],
     "ecs": ["-f", "compose.base.yml", "-f", "compose.ecs-local.yml"],
 }
+LAYERINGS["ecs-tls"] = [*LAYERINGS["ecs"], "-f", "compose.tls.yml"]
 # Variables of the developer's shell that must not reach these tests.
 OVERRIDES = (
     "COMPOSE_",
@@ -76,7 +77,7 @@ def test_ports_are_published_on_loopback_only(layering: str) -> None:
 def test_ports_and_project_can_be_overridden(layering: str) -> None:
     ports = {"WEB_PORT": "8123", "POSTGRES_PORT": "5123", "REDIS_PORT": "6123"}
     database_ports = {"postgres": {"5432": "5123"}, "redis": {"6379": "6123"}}
-    expected = {"web": {"8000": "8123"}} | ({} if layering == "ecs" else database_ports)
+    expected = {"web": {"8000": "8123"}} | ({} if layering.startswith("ecs") else database_ports)
     assert published(layering, **ports) == expected
     other = config(layering, COMPOSE_PROJECT_NAME="other")
     assert other["name"] == "other"
@@ -87,7 +88,7 @@ def test_ports_and_project_can_be_overridden(layering: str) -> None:
 def test_default_ports_are_published(layering: str) -> None:
     database_ports = {"postgres": {"5432": "5432"}, "redis": {"6379": "6379"}}
     assert published(layering) == {"web": {"8000": "8000"}} | (
-        {} if layering == "ecs" else database_ports
+        {} if layering.startswith("ecs") else database_ports
     )
 
 
@@ -107,7 +108,7 @@ def test_worker_runs_the_image_and_environment_of_web(layering: str) -> None:
     web, worker = services["web"], services["worker"]
     for name in ("SITE_URL", "REPLICAS"):
         web["environment"].pop(name, None)
-    for key in ("image", "environment", "networks", "volumes", "user", "labels"):
+    for key in ("image", "environment", "networks", "secrets", "volumes", "user", "labels"):
         assert worker.get(key) == web.get(key), key
 
 

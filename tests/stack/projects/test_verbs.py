@@ -230,6 +230,54 @@ def test_replicas_share_sessions(clone: Clone, browser: Browser) -> None:
         assert f"for example {variable}=3" in wrong.stderr
 
 
+# Prints the status of a task that the worker ran.
+RUN_TASK = """
+import time
+from background.tasks import run_command
+result = run_command.enqueue("clearsessions")
+while not result.is_finished:
+    time.sleep(0.1)
+    result.refresh()
+print(result.status)
+"""
+WITHOUT_TLS = """
+SELECT count(*) FILTER (WHERE NOT ssl) || ' of ' || count(*) FROM pg_stat_ssl
+JOIN pg_stat_activity USING (pid) WHERE client_addr IS NOT NULL
+"""
+
+
+def test_tls_serves_pages_sign_in_and_tasks(clone: Clone, browser: Browser) -> None:
+    done = clone.run("make", "up-prodlike", "TLS=1")
+    assert done.returncode == 0
+    assert signed_in(browser)
+    stranger = Browser(SITE)
+    stranger.login(*ADMIN)
+    assert signed_in(stranger)
+    ready = stranger.get("/readyz")
+    assert (ready.status, ready.json()["redis"]) == (200, "up")
+    web = clone.container("web")
+    task = engine.run("docker", "exec", web, "python", "manage.py", "shell", "-v0", "-c", RUN_TASK)
+    assert task.stdout.split() == ["SUCCESSFUL"]
+    assert re.fullmatch(r"0 of [1-9]\d*", clone.sql(WITHOUT_TLS))
+    # The verbs use the same connections.
+    assert clone.run("make", "redis-cli").returncode == 0
+    assert "Run make up first" in clone.run("make", "makemigrations").stderr
+
+
+def test_tls_services_refuse_plain_connections_and_other_authorities(clone: Clone) -> None:
+    plain = 'psql "$DATABASE_URL?sslmode=disable"'
+    postgres = clone.container("postgres")
+    refused = engine.run("docker", "exec", postgres, "sh", "-c", plain, check=False)
+    assert "no encryption" in refused.stderr
+    redis = engine.run("docker", "exec", clone.container("redis"), "redis-cli", "ping", check=False)
+    assert "PONG" not in redis.stdout
+    other = "DATABASE_SSLROOTCERT=/etc/ssl/certs/ca-certificates.crt"
+    command = ("run", "--rm", "--no-deps", "--env", other, "migrate")
+    migrate = clone.run("sh", "scripts/compose", "running", *command)
+    assert migrate.returncode == 1
+    assert "PostgreSQL's certificate is signed by an unknown authority." in migrate.stderr
+
+
 @pytest.mark.parametrize("how", ["down", "kill"])
 def test_rows_survive_down_and_kill(clone: Clone, how: str) -> None:
     assert clone.run("make", "fixtures").returncode == 0
