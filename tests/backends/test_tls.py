@@ -204,7 +204,7 @@ REDIS_FAULTS = {
     "expired certificate": ("expired", "localhost", CANARY, "Redis's certificate has expired."),
     "unknown authority": ("other", "localhost", CANARY, "signed by an unknown authority."),
     "other host": ("valid", "127.0.0.1", CANARY, "Redis's certificate is for another host."),
-    "wrong password": ("valid", "localhost", f"{CANARY}2", "invalid username-password pair"),
+    "wrong password": ("valid", "localhost", f"{CANARY}2", "Redis refuses the login of REDIS_URL."),
     "no TLS": ("", "localhost", CANARY, "Redis did not answer in TLS."),
 }
 
