@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -119,12 +120,15 @@ def test_postgres_without_tls_is_refused(certificates: Path) -> None:
 
 
 @pytest.fixture
-def expired_postgres(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def expired_postgres(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> Iterator[None]:
     """Django's database is a PostgreSQL whose certificate has expired."""
+    settings.ENV = dataclasses.replace(settings.ENV, DATABASE_OWNER_URL=None)
     with postgres_with_tls(certificates, "expired") as port:
-        settings = database(certificates, "expired", port=port)
+        present = database(certificates, "expired", port=port)
         for name in ("HOST", "PORT", "OPTIONS"):
-            monkeypatch.setitem(connection.settings_dict, name, settings[name])
+            monkeypatch.setitem(connection.settings_dict, name, present[name])
         yield
 
 
