@@ -1,7 +1,8 @@
-"""MCP clients of the ecs target: several workers and replicas, and a rolling deployment."""
+"""MCP clients of the ecs target: a rolling deployment, and an independent judge of the protocol."""
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,9 @@ ENV = {
 REPLICAS = 3
 CALLS = 100
 MODES = ("legacy", "2026-07-28")
+# .ci/run installs it. Newer versions need a newer Node.js than Debian's.
+CONFORMANCE = ROOT / ".local/conformance/node_modules/.bin/conformance"
+INSTALL = "npm install --prefix .local/conformance @modelcontextprotocol/conformance@0.1.13"
 
 
 @pytest.fixture
@@ -82,3 +86,23 @@ def test_rolling_deployment_fails_no_call_of_either_protocol_generation(
         assert [each for each in records if each["level"] in ("error", "critical")] == []
         stopped = [each for each in records if each["message"].startswith("Worker exiting")]
         assert len(stopped) == 2
+
+
+def test_server_passes_the_protocols_conformance_suite(
+    stack: Stack, replicas: dict[str, Container]
+) -> None:
+    if not CONFORMANCE.exists():
+        pytest.fail(f"This test needs Node.js 20 or newer, and: {INSTALL}", pytrace=False)
+    web = stack.start(env=ENV, options=APPS).wait_ready()
+    replicas["judged"] = web
+    judge = (str(CONFORMANCE), "server", "--url", f"{web.url}/conformance")
+    # Fails for a scenario that fails unexpectedly, and for one that passes unexpectedly.
+    expected = ("--expected-failures", str(ROOT / "tests/stack/mcp-conformance.yml"))
+    done = subprocess.run(
+        [*judge, *expected], cwd=CONFORMANCE.parents[2], capture_output=True, text=True, check=False
+    )
+    print(done.stdout)
+    assert done.returncode == 0
+    passed = done.stdout.rpartition("=== SUMMARY ===")[2].count("✓")
+    figure("mcp", "conformance suite", f"{passed} scenarios passed")
+    assert passed >= 20
