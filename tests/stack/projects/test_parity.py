@@ -90,7 +90,9 @@ def test_key_that_fargate_refuses_is_reported(tmp_path: Path) -> None:
         "volumes": [f"{tmp_path}:/data"],
     }
     overlay.write_text(json.dumps({"services": {"worker": planted}}))
-    files = ("-f", "compose.base.yml", "-f", "compose.ecs-local.yml", "-f", str(overlay))
+    # The keys of the TLS overlay are in the tables too.
+    names = ("compose.base.yml", "compose.ecs-local.yml", "compose.tls.yml", str(overlay))
+    files = [word for name in names for word in ("-f", name)]
     config = run("docker", "compose", *files, "config", "--format", "json").stdout
 
     done = run("sh", "scripts/host-python", "-m", "scripts.parity_task_definition", stdin=config)
