@@ -1,6 +1,6 @@
 """Finds migrations that disturb a running site: they block its queries or break its code.
 
-squawk judges the SQL, which Django generates here without a database.
+squawk checks the SQL, which Django generates here without a database.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Rule(NamedTuple):
 
 
 STATE_FIRST = (
-    "Remove it from the state only (SeparateDatabaseAndState) and deploy that release. Drop it in "
-    "the next one, and allow this finding there."
+    "Remove it from the state only (SeparateDatabaseAndState), deploy that release, and drop it in "
+    "the next one, where you allow this finding."
 )
-# The names are those of squawk's rules (https://squawkhq.com/docs/rules), which find all but the
-# last two. Its other rules are about style, or forbid what a Django project needs.
+# Named after squawk's rules (https://squawkhq.com/docs/rules); the last two are our own. squawk's
+# other rules are about style, or forbid what a Django project needs.
 RULES = {
     "adding-field-with-default": Rule(
         "PostgreSQL calculates the new column for every row, and blocks the table meanwhile.",
@@ -50,13 +50,14 @@ RULES = {
     ),
     "adding-foreign-key-constraint": Rule(
         "Writers of both tables wait while PostgreSQL checks every row.",
-        "Add the constraint with RunSQL and NOT VALID, and validate it in the next migration "
-        "(VALIDATE CONSTRAINT). A new field takes db_constraint=False first.",
+        "Add the field with db_constraint=False, then the constraint with RunSQL and NOT VALID, "
+        "and VALIDATE CONSTRAINT in the next migration.",
     ),
     "adding-not-nullable-field": Rule(
         "Readers and writers wait while PostgreSQL looks for NULL in every row.",
-        "Add a CheckConstraint for IS NOT NULL with AddConstraintNotValid, then ValidateConstraint "
-        "in a migration of its own. PostgreSQL then skips the scan; allow this finding.",
+        "First validate a CheckConstraint for IS NOT NULL (AddConstraintNotValid, then "
+        "ValidateConstraint in the next migration), so that PostgreSQL skips the scan, and allow "
+        "this finding.",
     ),
     "adding-required-field": Rule(
         "The release that still runs inserts rows without this column, which must not be NULL.",
@@ -78,7 +79,7 @@ RULES = {
     ),
     "constraint-missing-not-valid": Rule(
         "Readers and writers wait while PostgreSQL checks every row.",
-        "Use AddConstraintNotValid, then ValidateConstraint in a migration of its own.",
+        "Use AddConstraintNotValid, then ValidateConstraint in the next migration.",
     ),
     "disallowed-unique-constraint": Rule(
         "Readers and writers wait while PostgreSQL builds the constraint's index.",
@@ -105,7 +106,7 @@ RULES = {
     "adding-field-with-check": Rule(
         "Readers and writers wait while PostgreSQL checks every row.",
         "Use a field without a check, such as IntegerField, and add the check with "
-        "AddConstraintNotValid, then ValidateConstraint in a migration of its own.",
+        "AddConstraintNotValid, then ValidateConstraint in the next migration.",
     ),
     "changing-data-under-lock": Rule(
         "ALTER TABLE blocks the table until RunPython has changed all its rows.",
@@ -166,13 +167,14 @@ class _SQLCollector(DatabaseSchemaEditor):
         return self
 
     def __exit__(self, *error: object) -> None:
-        for sql in self.deferred_sql:
-            self.execute(sql, None)
+        if not any(error):
+            for sql in self.deferred_sql:
+                self.execute(sql, None)
 
     def execute(self, sql: Any, params: Any = ()) -> None:
         if self._exempt:
             self.collected_sql.append(f"-- squawk-ignore {','.join(self._exempt)}")
-        # Not DatabaseSchemaEditor's method, which quotes parameters with a connection.
+        # DatabaseSchemaEditor's own method would connect to quote the parameters.
         super(DatabaseSchemaEditor, self).execute(sql, params)
 
     def create_model(self, model: type[Model]) -> None:
@@ -231,7 +233,9 @@ def find_unsafe(selected: Collection[tuple[str, str]]) -> list[Finding]:
         migration = graph.nodes[key]
         if key in selected:
             allowed = ALLOWED.findall(_source(migration).read_text())
-            findings += [one for one in judge(migration, state) if one.rule not in allowed]
+            findings += [
+                one for one in check_migration(migration, state) if one.rule not in allowed
+            ]
         else:
             migration.mutate_state(state, preserve=False)
     return findings
@@ -248,7 +252,7 @@ def _source(migration: Migration) -> Path:
     return Path(str(sys.modules[migration.__module__].__file__))
 
 
-def judge(migration: Migration, state: ProjectState) -> Iterator[Finding]:
+def check_migration(migration: Migration, state: ProjectState) -> Iterator[Finding]:
     """Yield the findings in a migration. ``state`` is the one before it, and is changed."""
     collector = _SQLCollector()
     # Django's operations look the connection up by its alias.

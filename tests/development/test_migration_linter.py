@@ -29,7 +29,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from development.apps import check_unapplied_migrations
-from development.migration_linter import judge
+from development.migration_linter import check_migration
 
 POSITIVE = models.CheckConstraint(condition=models.Q(number__gt=0), name="positive")
 UNIQUE = models.UniqueConstraint(fields=["text"], name="unique_text")
@@ -87,7 +87,7 @@ def rules(*changes: Operation, atomic: bool = True) -> set[str]:
     for change in TABLES:
         change.state_forwards("planted", state)
     planted = type("Planted", (Migration,), {"operations": changes, "atomic": atomic})
-    return {finding.rule for finding in judge(planted("0002_change", "planted"), state)}
+    return {finding.rule for finding in check_migration(planted("0002_change", "planted"), state)}
 
 
 def change_rows(*_args: Any) -> None:
