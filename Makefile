@@ -30,7 +30,7 @@ migrate: ## Apply migrations (safe to run several times at once)
 makemigrations: ## Write migrations for changed models (ARGS=…)
 manage: ## Run manage.py (CMD="check --deploy")
 shell: ## Open a Python shell with Django loaded
-dbshell: ## Open psql on the app's database
+dbshell: ## Open psql on the app's database, as its owner
 redis-cli: ## Open redis-cli
 superuser: ## Create a superuser
 fixtures: ## Load three demonstration users

@@ -136,7 +136,8 @@ def test_superuser_and_master_create_the_same_and_may_run_again(
     # Only a superuser, or a role that was granted it, may set when statements are logged.
     assert SLOW_LOG in first["byroot"]
     assert first["byroot"].replace(f"['{SLOW_LOG}']", "None") == first["bymaster"]
-    assert "'pg_trgm', 'app_owner'" in first["bymaster"]
+    for part in ("lock_timeout=1s", "'pg_trgm', 'app_owner'", "app_web=arwd/app_owner"):
+        assert part in first["bymaster"]
 
 
 @pytest.mark.parametrize("name", ["byroot", "bymaster"])

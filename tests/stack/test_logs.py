@@ -67,13 +67,19 @@ def test_too_many_possible_connections_are_reported_once(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "status"),
-    [("postgres://methodhub:{}-wrong@postgres:5432/methodhub", 0), ("postgres://x:{}/#@y/z", 78)],
-    ids=["refused", "malformed"],
+    ("name", "url", "status"),
+    [
+        ("DATABASE_URL", "postgres://methodhub:{}-wrong@postgres:5432/methodhub", 0),
+        ("DATABASE_OWNER_URL", "postgres://methodhub_owner:{}-wrong@postgres:5432/methodhub", 0),
+        ("DATABASE_URL", "postgres://x:{}/#@y/z", 78),
+    ],
+    ids=["refused", "owner refused", "malformed"],
 )
-def test_rejected_database_url_is_not_logged(stack: Stack, url: str, status: int) -> None:
-    secret = stack.canaries["DATABASE_URL"]
-    container = stack.start(service="migrate", env={"DATABASE_URL": url.format(secret)})
+def test_rejected_database_url_is_not_logged(
+    stack: Stack, name: str, url: str, status: int
+) -> None:
+    secret = stack.canaries[name]
+    container = stack.start(service="migrate", env={name: url.format(secret)})
     try:
         ended = int(run("docker", "wait", container.id).stdout)
         assert ended == status if status else ended != 0

@@ -14,8 +14,8 @@
 \endif
 SET client_min_messages = warning;
 -- Passwords are sent as parameters, so that neither pg_stat_activity nor the log shows them.
-SELECT set_config(name, '0', false) FROM unnest('{log_parameter_max_length}'::text[]) AS name
-WHERE has_parameter_privilege(name, 'SET') \g /dev/null
+SELECT set_config('log_parameter_max_length', '0', false)
+WHERE has_parameter_privilege('log_parameter_max_length', 'SET') \g /dev/null
 
 CREATE FUNCTION pg_temp.decoded(text) RETURNS text LANGUAGE sql AS $$
   SELECT convert_from(string_agg(
