@@ -405,7 +405,8 @@ def test_healthy_machine_has_no_problems(clone: Clone) -> None:
         (
             "docker",
             "engine compose buildx platform memory images project_name volume password "
-            "owner_password migrations worker ports ca_bundle env_files secrets_mode package_index dev_container",
+            "owner_password migrations worker ports ca_bundle env_files secrets_mode package_index "
+            "dev_container",
         ),
         ("host", "python disk ports ca_bundle env_files secrets_mode environment"),
     ],
