@@ -175,6 +175,16 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_SSLMODE",
         ["Set together with sslmode in DATABASE_DIRECT_URL.", "one of the two"],
     ),
+    "sslmode in the owner's URL as well": (
+        {
+            "DATABASE_URL": f"postgres://app:{CANARY}@h/app",
+            "DATABASE_OWNER_URL": f"postgres://owner:{CANARY}@h/app?sslmode=require",
+            "DATABASE_SSLMODE": "verify-full",
+        },
+        [],
+        "DATABASE_SSLMODE",
+        ["Set together with sslmode in DATABASE_OWNER_URL.", "one of the two"],
+    ),
     "root certificates missing": (
         {"DATABASE_SSLROOTCERT": "/none.pem"},
         [],
