@@ -20,7 +20,7 @@ def check_role(*, databases: Sequence[str] | None, **_: Any) -> list[CheckMessag
         with connections[alias].cursor() as cursor:
             cursor.execute(OWNS_TABLES)
             if cursor.fetchone() == (True,):
-                hint = "Let DATABASE_URL name another role; see docs/database.md."
+                hint = "Give the tables to a role of their own, as docs/database.md describes."
                 message = "The role of DATABASE_URL owns the tables, so the site could drop them."
                 found.append(Warning(message, hint=hint, id="backends.W001"))
     return found

@@ -282,8 +282,8 @@ def warn_about_server(env: Environment) -> None:
         return
     if owns_tables:
         logger.warning(
-            "web's database role owns the tables, so a flaw in the site could drop them. Let "
-            "DATABASE_URL name another role, and DATABASE_OWNER_URL this one; see docs/database.md."
+            "web's database role owns the tables, so a flaw in the site could drop them. Give the "
+            "tables to a role of their own, as docs/database.md describes."
         )
     if statement_timeout != env.DATABASE_STATEMENT_TIMEOUT:
         logger.warning(
