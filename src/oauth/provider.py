@@ -1,4 +1,4 @@
-"""The settings of django-oauth-toolkit: OAuth 2.1 for MCP clients, as its BCP (RFC 9700) asks.
+"""The settings of django-oauth-toolkit, which follow the best current practice (RFC 9700).
 
 https://django-oauth-toolkit.readthedocs.io/en/latest/settings.html
 """
