@@ -6,14 +6,22 @@ The console shows what the content security policy blocks. Screenshots are saved
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
 from collections.abc import Iterator
+from queue import Queue
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
+from pydantic import AnyUrl
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -23,6 +31,7 @@ from selenium.webdriver.support import expected_conditions as expected
 from selenium.webdriver.support.wait import WebDriverWait
 
 from scripts.stack.engine import ROOT, Container, Stack, wait_for
+from tests.oauth.sdk_client import Memory, loopback_server
 
 SCREENSHOTS = ROOT / ".local" / "screenshots"
 SUPERUSER = "admin@example.com"
@@ -300,6 +309,61 @@ def test_site_without_mail_server_shows_a_notice(person: Person) -> None:
     assert "This site sends no e-mail" in person.text
 
 
+@pytest.mark.parametrize("site", ["ecs"], indirect=True)
+def test_mcp_client_is_allowed_and_disconnected(person: Person) -> None:
+    email = person.make_user("mcp@example.com")
+    memory = Memory()
+
+    def consent(url: str) -> None:
+        person.driver.get(url)
+        person.fill_in(username=email, password=PASSWORD)
+        person.press()
+        assert person.heading == "Allow Editor?"
+        person.take_screenshots("consent")
+        person.press("button[name=allow]")
+
+    async def call(redirect_uri: str, paths: Queue[str]) -> tuple[Any, str]:
+        """Call the tool; return its result and the authorization code."""
+        answer: dict[str, str] = {}
+
+        async def receive() -> AuthorizationCodeResult:
+            path = await asyncio.to_thread(paths.get, timeout=PAGE_TIMEOUT)
+            answer.update(parse_qsl(urlsplit(path).query))
+            return AuthorizationCodeResult(**answer)
+
+        provider = OAuthClientProvider(
+            f"{person.web.url}/mcp",
+            OAuthClientMetadata(redirect_uris=[AnyUrl(redirect_uri)], client_name="Editor"),
+            memory,
+            lambda url: asyncio.to_thread(consent, url),
+            receive,
+        )
+        async with (
+            httpx2.AsyncClient(auth=provider) as http,
+            Client(streamable_http_client(f"{person.web.url}/mcp", http_client=http)) as client,
+        ):
+            result = await client.call_tool("whoami")
+        return result.structured_content, answer["code"]
+
+    with loopback_server() as (redirect_uri, paths):
+        caller, code = asyncio.run(call(redirect_uri, paths))
+    assert caller["user"] == email
+    tokens = memory.tokens
+    assert tokens
+    browser = person.web.browser(Authorization=f"Bearer {tokens.access_token}")
+    assert browser.send("POST", "/mcp", b"{}").status == 400
+    person.open("/")
+    person.follow("Connected applications")
+    person.take_screenshots("connections")
+    person.press("td button")
+    assert "No application is connected" in person.text
+    assert browser.send("POST", "/mcp", b"{}").status == 401
+    logs = person.web.logs()
+    assert "/oauth/authorize/" in logs
+    for secret in (code, tokens.access_token, str(tokens.refresh_token)):
+        assert secret not in logs
+
+
 def test_superuser_adds_changes_and_deletes_a_user(admin: Person) -> None:
     email = f"{admin.target}-new@example.com"
     save = "input[name=_save]"
@@ -328,6 +392,8 @@ def test_admin_pages_have_no_console_errors(admin: Person) -> None:
         "auth/group/",
         "auth/group/add/",
         "django_ox/oxtask/",
+        "oauth2_provider/accesstoken/",
+        "oauth2_provider/application/add/",
         "password_change/",
     ):
         admin.open(f"/admin/{path}")
