@@ -52,7 +52,7 @@ seed: ## Create many demonstration users, the same each time (USERS=1000)
 doctor: ## Diagnose this machine and configuration (JSON=1 for JSON)
 env: ## Print every variable and the source of its value (ARGS=--json, ARGS=--write)
 parity: ## Compare the dev and ecs targets; fail on unexplained differences
-test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest options)
+test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest options, COVERAGE=1 to measure)
 test-stack: ## Test the containers from outside (T=…, ARGS=…)
 test-host: ## Test the host runtime from outside (T=…, ARGS=…)
 bench: ## Run the benchmarks and write docs/benchmarks/ (ONLY=reload for a part)
@@ -60,9 +60,10 @@ lint: ## Check code, scripts, Dockerfiles, YAML, links and spelling; find secret
 format: ## Format the code and apply automatic fixes
 
 ##@ Build
-.PHONY: build dev-container lock sbom
+.PHONY: build dev-container lock sbom audit
 build: ## Build the images of both targets
 dev-container: ## Build the image that .devcontainer/ opens; editors run this
+audit: ## Look up known vulnerabilities of the locked packages and of the bill of materials
 sbom: ## Print the bill of materials of the ecs image (host: of its venv) as CycloneDX JSON
 lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 

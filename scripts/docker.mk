@@ -153,7 +153,7 @@ debug: env/secrets.env
 test: env/secrets.env
 	@$(DEV) build --quiet web
 	@$(DEV) services
-	@$(TOOLS) sh scripts/test $(T) $(ARGS)
+	@$(TOOLS) env COVERAGE=$(COVERAGE) sh scripts/test $(T) $(ARGS)
 
 # Runs on this machine, with the host runtime's Python. The whole suite runs in two processes, because
 # most tests wait for containers (tests/stack/conftest.py divides it).
@@ -206,10 +206,21 @@ dev-container:
 	  "$$(images PYTHON_IMAGE)" -c %g /var/run/docker.sock) && \
 	$(call STAGE,dev-container,--build-arg HOST_UID=$(HOST_UID) --build-arg HOST_GID=$(HOST_GID) --build-arg SOCKET_GID=$$socket_gid)
 
+# Options of docker run for programs that use the package index.
+TRUST = $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" \
+  --env SSL_CERT_FILE=/ca.crt --env REQUESTS_CA_BUNDLE=/ca.crt)
+
+audit:
+	@mkdir -p .local
+	@$(call STAGE,sbom)
+	@docker run --rm --network none methodhub-sbom >.local/sbom.json
+	@docker run --rm $(TRUST) --env HTTPS_PROXY --env PIP_AUDIT_VULNERABILITY_SERVICE \
+	  --env PIP_AUDIT_OSV_URL --volume "$(CURDIR):/app:ro" --workdir /app methodhub-sbom \
+	  /opt/sbom/bin/python scripts/audit.py .local/sbom.json $(ARGS)
+
 lock:
 	@$(call STAGE,build)
-	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) \
-	  $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" --env SSL_CERT_FILE=/ca.crt) \
+	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(TRUST) \
 	  --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
 
 env/secrets.env:

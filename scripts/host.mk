@@ -43,8 +43,14 @@ lint:
 format lock:
 	@$(HOST) tool sh scripts/$@
 
+WITH_SBOM_TOOLS = $(HOST) tool uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt
+
 sbom:
-	@$(HOST) tool uv run --quiet --no-project --isolated --with-requirements requirements/sbom.txt cyclonedx-py environment --output-reproducible .local/venv
+	@$(WITH_SBOM_TOOLS) cyclonedx-py environment --output-reproducible .local/venv
+
+audit:
+	@$(WITH_SBOM_TOOLS) cyclonedx-py environment .local/venv >.local/sbom.json
+	@$(WITH_SBOM_TOOLS) python scripts/audit.py .local/sbom.json $(ARGS)
 
 test-stack bench parity build dev-container:
 	@echo "make $@ needs a Docker engine. Start Docker, and leave out RUNTIME=host." >&2; exit 1
