@@ -114,6 +114,7 @@ def test_runserver_serves_asgi_and_static_files(runserver: Runserver) -> None:
             "environment/contract.py",
             "probes/asgi.py",
             "accounts/models.py",
+            "mcp_hub/hub.py",
         ),
     ],
     ids=lambda files: files[0],
