@@ -147,7 +147,11 @@ class Environment:
         default=[],
         validator=validate_origin,
     )
-    MCP_HUB: bool = variable("Serves the site's MCP server at /mcp (docs/mcp.md).", default=False)
+    MCP_HUB: bool = variable(
+        "Serves the site's MCP server at /mcp (docs/mcp.md). The ecs target needs an image that was "
+        "built with the argument MCP_HUB=true.",
+        default=False,
+    )
     MCP_CLIENT_REGISTRATION: bool = variable(
         "MCP clients may register themselves. Needs MCP_HUB.", default=True
     )
