@@ -148,8 +148,8 @@ class Environment:
         validator=validate_origin,
     )
     MCP_HUB: bool = variable(
-        "Serves the site's MCP server at /mcp (docs/mcp.md). The ecs target needs an image that was "
-        "built with the argument MCP_HUB=true.",
+        "Serves the site's MCP server at /mcp (docs/mcp.md). In the ecs target it needs an image "
+        "that was built with the argument MCP_HUB=true.",
         default=False,
     )
     MCP_CLIENT_REGISTRATION: bool = variable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -77,24 +78,64 @@ async def connected(*sites: ASGI3Application, mode: str, **options: Any) -> Asyn
 
 def call(mode: str, tool: str, arguments: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Return the body and the headers of a call, for ``post``."""
-    params: dict[str, Any] = {"name": tool, "arguments": arguments}
+    meta: dict[str, Any] = {"progressToken": 1}
     headers = {"mcp_protocol_version": "2025-11-25"}
     if mode != "legacy":
-        params["_meta"] = {
+        meta |= {
             "io.modelcontextprotocol/protocolVersion": mode,
             "io.modelcontextprotocol/clientCapabilities": {},
         }
         headers = {"mcp_protocol_version": mode, "mcp_method": "tools/call", "mcp_name": tool}
+    params = {"name": tool, "arguments": arguments, "_meta": meta}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     return json.dumps(body), headers
 
 
-async def post(site: ASGI3Application, content: bytes | str, **headers: str) -> httpx2.Response:
-    """Post a body to /mcp, as JSON unless the headers differ; names use underscores."""
-    fields = {
+def fields(headers: dict[str, str]) -> dict[str, str]:
+    """Return the headers of a message; names may use underscores."""
+    return {
+        "host": "localhost",
         "content-type": "application/json",
         "accept": "application/json, text/event-stream",
         **{name.replace("_", "-"): text for name, text in headers.items()},
     }
+
+
+async def post(site: ASGI3Application, content: bytes | str, **headers: str) -> httpx2.Response:
+    """Post a message to /mcp."""
     async with httpx2.AsyncClient(transport=Dealer(site)) as http:
-        return await http.post(URL, content=content, headers=fields)
+        return await http.post(URL, content=content, headers=fields(headers))
+
+
+async def post_and_disconnect(
+    site: ASGI3Application, body: bytes, headers: list[tuple[bytes, bytes]]
+) -> tuple[int, bytes]:
+    """Post a message, and disconnect after its first event; return the status and the answer."""
+    sent: list[Any] = []
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+    answered = asyncio.Event()
+
+    async def receive() -> Any:
+        if requests:
+            return requests.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def collect(event: Any) -> None:
+        sent.append(event)
+        if event["type"] == "http.response.body" and (
+            event.get("body") or not event.get("more_body")
+        ):
+            answered.set()
+
+    scope: Any = {
+        "type": "http",
+        "method": "POST",
+        "path": "/mcp",
+        "query_string": b"",
+        "scheme": "http",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+    }
+    await site(scope, receive, collect)
+    return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])

@@ -9,11 +9,10 @@ import random
 from typing import Any
 
 import pytest
-from asgiref.typing import ASGI3Application
 from mcp.types import INTERNAL_ERROR
 
 from mcp_hub import hub
-from tests.mcp_hub.site import post, running
+from tests.mcp_hub.site import post, post_and_disconnect, running
 
 MESSAGES = 10_000
 SEED = 1
@@ -115,38 +114,6 @@ def message(chance: random.Random) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     return body, list(headers.items())
 
 
-async def send(site: ASGI3Application, body: bytes, headers: list[tuple[bytes, bytes]]) -> Any:
-    """Post a message, and disconnect after its first event; return the status and the answer."""
-    sent: list[Any] = []
-    requests = [{"type": "http.request", "body": body, "more_body": False}]
-    answered = asyncio.Event()
-
-    async def receive() -> Any:
-        if requests:
-            return requests.pop()
-        await answered.wait()
-        return {"type": "http.disconnect"}
-
-    async def collect(event: Any) -> None:
-        sent.append(event)
-        if event["type"] == "http.response.body" and (
-            event.get("body") or not event.get("more_body")
-        ):
-            answered.set()
-
-    scope: Any = {
-        "type": "http",
-        "method": "POST",
-        "path": "/mcp",
-        "query_string": b"",
-        "scheme": "http",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-    }
-    await site(scope, receive, collect)
-    return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
-
-
 def test_fuzzed_messages_cause_no_error_of_the_server(caplog: pytest.LogCaptureFixture) -> None:
     chance = random.Random(SEED)  # noqa: S311 - to be repeatable
     statuses: dict[int, int] = {}
@@ -156,7 +123,7 @@ def test_fuzzed_messages_cause_no_error_of_the_server(caplog: pytest.LogCaptureF
             for _ in range(MESSAGES):
                 body, headers = message(chance)
                 async with asyncio.timeout(10):
-                    status, answer = await send(site, body, headers)
+                    status, answer = await post_and_disconnect(site, body, headers)
                 assert status < 500, (body, headers, answer)
                 assert f'"code":{INTERNAL_ERROR}'.encode() not in answer, (body, headers, answer)
                 assert b"Traceback" not in answer

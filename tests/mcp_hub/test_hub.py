@@ -27,7 +27,15 @@ from structlog.contextvars import get_contextvars
 from accounts.models import User
 from mcp_hub import hub
 from mcp_hub.server import Server
-from tests.mcp_hub.site import MODES, call, connected, post, running
+from tests.mcp_hub.site import (
+    MODES,
+    call,
+    connected,
+    fields,
+    post,
+    post_and_disconnect,
+    running,
+)
 
 PING = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
 CROWD = 30
@@ -159,6 +167,31 @@ def test_synchronous_and_waiting_functions_hold_no_connection(
                 assert not any(call.is_error for call in await asyncio.gather(*calls))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_call_ends_when_its_client_disconnects(mode: str) -> None:
+    server = Server("endless")
+    ended = asyncio.Event()
+
+    @server.tool()
+    async def endless(context: Context) -> None:
+        try:
+            while True:
+                await context.report_progress(1)
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def scenario() -> bytes:
+        content, headers = call(mode, "endless", {})
+        raw = [(name.encode(), text.encode()) for name, text in fields(headers).items()]
+        async with running(server) as site, asyncio.timeout(5):
+            _status, answer = await post_and_disconnect(site, content.encode(), raw)
+            await ended.wait()
+            return answer
+
+    assert b"notifications/progress" in asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("mode", MODES)
