@@ -88,6 +88,8 @@ $sql$, :'owner_role', :'app_role') AS future_privileges
 \connect :"app_database"
 SET client_min_messages = warning;
 BEGIN;
+-- Changing a table's owner locks it, and every later reader waits too. If this fails, run it again.
+SET LOCAL lock_timeout = '5s';
 SELECT format('ALTER DATABASE %I OWNER TO %I', datname, :'owner_role')
 FROM pg_database WHERE datname = current_database() AND pg_get_userbyid(datdba) <> :'owner_role'
 \gexec
