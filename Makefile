@@ -60,11 +60,12 @@ lint: ## Check code, scripts, Dockerfiles, YAML, links and spelling; find secret
 format: ## Format the code and apply automatic fixes
 
 ##@ Build
-.PHONY: build dev-container lock sbom audit
+.PHONY: build dev-container lock sbom audit reproducible
 build: ## Build the images of both targets
 dev-container: ## Build the image that .devcontainer/ opens; editors run this
 audit: ## Look up known vulnerabilities of the locked packages and of the bill of materials
 sbom: ## Print the bill of materials of the ecs image (host: of its venv) as CycloneDX JSON
+reproducible: ## Build the ecs image of the last commit twice, and compare the files
 lock: ## Compile requirements/*.txt from pyproject.toml (UPGRADE=1 for newer versions)
 
 ##@ Help

@@ -218,6 +218,10 @@ audit:
 	  --env PIP_AUDIT_OSV_URL --volume "$(CURDIR):/app:ro" --workdir /app methodhub-sbom \
 	  /opt/sbom/bin/python scripts/audit.py .local/sbom.json $(ARGS)
 
+# Runs on this machine too.
+reproducible:
+	@sh scripts/host-python -m scripts.reproducible
+
 lock:
 	@$(call STAGE,build)
 	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(TRUST) \
