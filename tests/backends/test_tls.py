@@ -130,6 +130,8 @@ def expired_postgres(
         for name in ("HOST", "PORT", "OPTIONS"):
             monkeypatch.setitem(connection.settings_dict, name, present[name])
         yield
+        # A pool that readiness opened would keep this address for the tests that follow.
+        connection.close_pool()  # type: ignore[attr-defined]
 
 
 @pytest.mark.usefixtures("expired_postgres")
