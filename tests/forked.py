@@ -28,15 +28,21 @@ def start(
     cwd: Path,
     stdout: Path,
     stderr: Path,
+    traced: bool = True,
 ) -> ForkServerProcess:
-    """Start ``python ARGUMENTS…`` (a file, -m and a module, or -c and code) in its own session."""
+    """Start ``python ARGUMENTS…`` (a file, -m and a module, or -c and code) in its own session.
+
+    With ``traced`` false, coverage does not measure it.
+    """
     # Imported here because a child process imports this module.
     from development.supervisor import PRELOADED
 
     _context.set_forkserver_preload(list(PRELOADED))
     for path in (stdout, stderr):
         path.touch()
-    process = _context.Process(target=_become, args=(arguments, dict(env), cwd, stdout, stderr))
+    process = _context.Process(
+        target=_become, args=(arguments, dict(env), cwd, stdout, stderr, traced)
+    )
     process.start()
     return process
 
@@ -75,9 +81,16 @@ def refuse_public_sockets(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def _become(
-    arguments: tuple[str, ...], env: dict[str, str], cwd: Path, stdout: Path, stderr: Path
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    cwd: Path,
+    stdout: Path,
+    stderr: Path,
+    traced: bool,
 ) -> None:
     os.setsid()
+    if not traced and (coverage := sys.modules.get("coverage")):
+        coverage.Coverage.current().stop()
     sys.addaudithook(refuse_public_sockets)
     for path, descriptor in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from accounts.models import User
+from accounts.models import AttemptCounter, User
 
 pytestmark = pytest.mark.django_db
 
@@ -20,6 +20,19 @@ def test_user_signs_in_by_email_in_any_case(rf: RequestFactory) -> None:
     user = User.objects.create_user("Ada@Example.com", "correct horse")
     assert authenticate(rf.post("/"), username="ada@EXAMPLE.com", password="correct horse") == user
     assert authenticate(rf.post("/"), username="ada@example.com", password="wrong") is None
+
+
+def test_user_signs_in_without_a_request() -> None:
+    """As code that checks a password outside a view does."""
+    user = User.objects.create_user("ada@example.com", "correct horse")
+    assert authenticate(email="ada@example.com", password="correct horse") == user
+    assert authenticate(email="ada@example.com", password="wrong") is None
+
+
+def test_sign_in_without_password_is_no_attempt(rf: RequestFactory) -> None:
+    User.objects.create_user("ada@example.com", "correct horse")
+    assert authenticate(rf.post("/"), username="ada@example.com", password=None) is None
+    assert not AttemptCounter.objects.exists()
 
 
 def test_user_signs_in_from_async_code(rf: RequestFactory) -> None:

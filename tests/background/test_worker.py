@@ -29,7 +29,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class WorkerProcess:
     """A `manage.py worker` process that runs the code in ``src``, and its log."""
 
-    def __init__(self, log: Path, *options: str, src: Path = ROOT / "src") -> None:
+    def __init__(
+        self, log: Path, *options: str, src: Path = ROOT / "src", traced: bool = True
+    ) -> None:
         self.log = log
         database = connection.settings_dict
         url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format_map(database)
@@ -40,6 +42,7 @@ class WorkerProcess:
             cwd=src,
             stdout=log,
             stderr=log.with_suffix(".err"),
+            traced=traced,
         )
 
     def wait_until_started(self, times: int = 1) -> WorkerProcess:
@@ -71,12 +74,17 @@ type StartWorker = Callable[..., WorkerProcess]
 
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
-    """Start a worker process with options; it is stopped after the test."""
+    """Start a worker process with options; it is stopped after the test.
+
+    django-ox does not interrupt a task while its thread is traced, and logs a warning instead.
+    """
     started: list[WorkerProcess] = []
 
-    def start(*options: str, src: Path = ROOT / "src", wait: bool = True) -> WorkerProcess:
+    def start(
+        *options: str, src: Path = ROOT / "src", wait: bool = True, traced: bool = True
+    ) -> WorkerProcess:
         log = tmp_path / f"worker-{len(started)}.log"
-        started.append(WorkerProcess(log, *options, src=src))
+        started.append(WorkerProcess(log, *options, src=src, traced=traced))
         return started[-1].wait_until_started() if wait else started[-1]
 
     yield start
@@ -185,7 +193,7 @@ def test_two_workers_never_run_the_same_task(start_worker: StartWorker, notes: P
 def test_task_that_exceeds_its_time_limit_is_interrupted_and_retried(
     start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker("--concurrency=1")
+    worker = start_worker("--concurrency=1", traced=False)
     task = examples.compute_for_ever.enqueue(str(notes))
     examples.note.enqueue(str(notes), "another")
 
@@ -215,7 +223,7 @@ def test_worker_with_uninterruptible_task_exits_for_a_restart(
 def test_task_is_logged_in_one_line_with_the_request_that_enqueued_it(
     start_worker: StartWorker, notes: Path
 ) -> None:
-    worker = start_worker()
+    worker = start_worker(traced=False)
     with bound_contextvars(request_id="Root=1-abc"):
         task = examples.note.enqueue(str(notes), "done")
     wait_for(lambda: worker.events("task_succeeded"), 5)

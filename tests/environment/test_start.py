@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from environment.contract import CONTRACT
 from environment.reading import EX_CONFIG
@@ -143,3 +143,19 @@ def test_env_prints_json_of_an_invalid_environment(
     assert stopped.value.code == EX_CONFIG
     problems = json.loads(capsys.readouterr().out)["problems"]
     assert [row["variable"] for row in problems] == ["WORKERS"]
+
+
+def test_env_writes_the_generated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    monkeypatch.setattr("environment.management.commands.env.documents", lambda: {page: "é\n"})
+    call_command("env", "--write")
+    assert page.read_text(encoding="utf-8") == "é\n"
+
+
+def test_env_that_cannot_write_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "none" / "page.md"
+    monkeypatch.setattr("environment.management.commands.env.documents", lambda: {page: ""})
+    with pytest.raises(CommandError, match=f"Cannot write the generated files: .*{page}"):
+        call_command("env", "--write")

@@ -114,6 +114,21 @@ def test_failed_write_loses_only_its_own_lines(capsys: pytest.CaptureFixture[str
     assert pipe.lines() == ["kept"]
 
 
+def test_record_that_cannot_be_formatted_is_reported_and_loses_no_other_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipe = Pipe()
+    pipe.ready.set()
+    handler = BatchedHandler(pipe)  # type: ignore[arg-type]
+    broken = record("%d")
+    broken.args = ("no number",)
+    for each in (record("before"), broken, record("after")):
+        handler.handle(each)
+    handler.flush()
+    assert "TypeError" in capsys.readouterr().err
+    assert pipe.lines() == ["before", "after"]
+
+
 def test_no_line_is_lost_torn_or_doubled_when_workers_exit() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER],

@@ -150,3 +150,15 @@ def test_blocked_thread_is_killed_at_the_timeout(gunicorn: Gunicorn) -> None:
     gunicorn.process.join(20)
     assert GRACEFUL_TIMEOUT - 0.5 < time.monotonic() - start < GRACEFUL_TIMEOUT + 2
     assert gunicorn.process.exitcode == 0
+
+
+def test_sigquit_stops_at_once_and_closes_streams(gunicorn: Gunicorn) -> None:
+    stream = gunicorn.request("/endless/async/")
+    stream.readline()
+    start = time.monotonic()
+    assert gunicorn.process.pid
+    os.kill(gunicorn.process.pid, signal.SIGQUIT)
+    gunicorn.process.join(20)
+    # SIGTERM would drain, and give the stream until GRACEFUL_TIMEOUT.
+    assert time.monotonic() - start < DRAIN_DELAY + 1
+    assert gunicorn.process.exitcode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from typing import Literal
@@ -60,7 +61,7 @@ def test_query_string_of_a_records_request_is_not_logged(
 def test_uncaught_exceptions_are_one_line_each_without_local_variables() -> None:
     failed = subprocess.run(
         [sys.executable, "-c", FAILING],
-        env={"PYTHONPATH": str(settings.SRC)},
+        env=os.environ | {"PYTHONPATH": str(settings.SRC)},
         capture_output=True,
         text=True,
         check=False,
