@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +33,8 @@ from accounts.models import User
 from development.apps import check_unapplied_migrations
 from development.migration_linter import check_migration
 
+ROOT = Path(__file__).parents[2]
+RELEASES = ROOT / "tests/stack/apps/releases"
 POSITIVE = models.CheckConstraint(condition=models.Q(number__gt=0), name="positive")
 UNIQUE = models.UniqueConstraint(fields=["text"], name="unique_text")
 INDEX = models.Index(fields=["text"], name="text")
@@ -273,3 +277,20 @@ def test_lint_reports_model_change_without_migration(
     with pytest.raises(SystemExit):
         call_command("lint_migrations")
     assert "accounts: Alter field name on user has no migration" in capsys.readouterr().err
+
+
+def test_documented_recipe_is_the_one_that_the_stack_tests_deploy() -> None:
+    page = (ROOT / "docs/migrations.md").read_text()
+    recipe = dict(re.findall(r"^```python\n# (entries/\S+)\n(.*?)^```$", page, re.M | re.S))
+    files = {str(file.relative_to(file.parents[2])): file for file in RELEASES.glob("[23]/*/*/0*")}
+    assert recipe == {name: file.read_text() for name, file in files.items()}
+
+
+def test_migrations_of_the_recipe_pass_the_linter(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for release in sorted(RELEASES.iterdir()):
+        shutil.copytree(release, tmp_path, dirs_exist_ok=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, "entries"]):
+        call_command("lint_migrations", "entries")

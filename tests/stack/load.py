@@ -125,23 +125,26 @@ class Balancer:
 
 
 async def balance(requests: str, *names: str) -> dict[str, Any]:
-    """Send at least that many requests, until the first half of the names has been replaced."""
+    """Send at least that many requests.
+
+    It begins when the first two targets are ready, and ends when only the last one is.
+    """
     balancer = Balancer(list(names))
     probes = [asyncio.create_task(balancer.probe(name)) for name in names]
-    old = set(names[: len(names) // 2])
+    old = set(names[:2])
     while not old <= set(balancer.healthy()):
         await asyncio.sleep(0.1)
     deadline = time.monotonic() + 120
 
     def done() -> bool:
         sent = sum(balancer.served.values())
-        replaced = set(balancer.healthy()) == set(names) - old
+        replaced = balancer.healthy() == [names[-1]]
         return (sent >= int(requests) and replaced) or time.monotonic() > deadline
 
     async def client() -> None:
         while not done():
-            await balancer.send("/slow/0.05")
-            await balancer.send("/admin/login/")
+            for path in ("/slow/0.05", "/admin/login/", "/entries/"):
+                await balancer.send(path)
 
     await asyncio.gather(*(client() for _ in range(6)))
     for probe in probes:

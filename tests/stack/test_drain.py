@@ -1,17 +1,19 @@
-"""Stopping a container loses no request, whether in progress or sent during a deployment."""
+"""Neither the stop of a container nor a deployment loses a request."""
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from scripts.stack.engine import PROJECT, ROOT, Container, Stack
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 DELAY = 3.0  # seconds; ECS's defaults would only make the tests longer
@@ -20,26 +22,93 @@ GUNICORN = ("gunicorn", "--config", "/app/docker/gunicorn.conf.py", "slow:applic
 APPS = ("--volume", f"{ROOT}/tests/stack/apps:/apps:ro")
 PYTHONPATH = {"PYTHONPATH": "/app/src:/apps"}
 
-type Start = Callable[[str], Container]
+# The releases of docs/migrations.md. Each folder has the files that differ from the release before.
+RELEASES = ROOT / "tests/stack/apps/releases"
+FORGET_RELEASES = """
+DROP TABLE IF EXISTS entries_entry;
+DROP FUNCTION IF EXISTS entries_copy;
+DELETE FROM django_migrations WHERE app = 'entries';
+DELETE FROM auth_permission USING django_content_type
+  WHERE content_type_id = django_content_type.id AND app_label = 'entries';
+DELETE FROM django_content_type WHERE app_label = 'entries';
+"""
+
+
+class Start(Protocol):
+    """Starts a container with the given name, whose site has a slow URL."""
+
+    def __call__(self, name: str, release: Release | None = None) -> Container: ...
+
+
+class Release(NamedTuple):
+    """A release of the site that has an app of its own."""
+
+    folder: Path
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of `docker compose run`."""
+        return ("--volume", f"{self.folder}:/release:ro")
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "DJANGO_SETTINGS_MODULE": "release_settings",
+            "PYTHONPATH": f"{PYTHONPATH['PYTHONPATH']}:/release",
+        }
+
+    def migrate(self, stack: Stack) -> None:
+        """Run the release's migrate container."""
+        container = stack.start(service="migrate", env=self.env, options=self.options)
+        status = run("docker", "wait", container.id).stdout.strip()
+        logs = container.logs()
+        container.remove()
+        assert status == "0", logs
 
 
 @pytest.fixture
 def start(stack: Stack) -> Iterator[Start]:
-    """A function that starts a container with the given name, whose site has a slow URL."""
+    """A function that starts containers, which are removed at the end."""
     started: list[Container] = []
 
-    def start_one(name: str) -> Container:
+    def start_one(name: str, release: Release | None = None) -> Container:
         container = stack.start(
             *GUNICORN,
-            env={"DRAIN_DELAY": str(DELAY), **PYTHONPATH},
-            options=("--name", f"{PROJECT}-{name}", *APPS),
+            env={"DRAIN_DELAY": str(DELAY), **(release.env if release else PYTHONPATH)},
+            options=(
+                *("--name", f"{PROJECT}-{name}"),
+                *APPS,
+                *(release.options if release else ()),
+            ),
         )
         started.append(container)
-        return container.wait_ready()
+        return container
 
     yield start_one
     for container in started:
         container.remove()
+
+
+@pytest.fixture
+def releases(stack: Stack) -> Iterator[list[Release]]:
+    """The releases, oldest first. Their table is dropped at the end."""
+    # The engine can mount the clone's folder, but perhaps not pytest's.
+    folder = ROOT / ".local/test-stack/releases"
+    shutil.rmtree(folder, ignore_errors=True)
+    made: list[Release] = []
+    for changes in sorted(RELEASES.iterdir()):
+        if made:
+            shutil.copytree(made[-1].folder, folder / changes.name)
+        shutil.copytree(changes, folder / changes.name, dirs_exist_ok=True)
+        made.append(Release(folder / changes.name))
+    yield made
+    sql(stack, FORGET_RELEASES)
+
+
+def sql(stack: Stack, statement: str) -> str:
+    """Run SQL as the superuser and return its output."""
+    psql = ("psql", "--username=postgres", "--tuples-only", "--no-align", "--command", statement)
+    return stack.container("postgres").exec(*psql, "methodhub").strip()
 
 
 def in_background(stack: Stack, *arguments: str) -> Callable[[], Any]:
@@ -59,7 +128,7 @@ def in_background(stack: Stack, *arguments: str) -> Callable[[], Any]:
 
 
 def test_stopped_container_finishes_requests_in_progress(stack: Stack, start: Start) -> None:
-    container = start("stopped")
+    container = start("stopped").wait_ready()
     load = in_background(stack, "watch", f"{PROJECT}-stopped", "6")
     time.sleep(3)
     container.docker("stop", "--time", "30")
@@ -78,17 +147,32 @@ def test_stopped_container_finishes_requests_in_progress(stack: Stack, start: St
     assert {row[2] for row in before + draining[:-1]} == {200}
 
 
-def test_rolling_deployment_loses_no_request(stack: Stack, start: Start) -> None:
-    old = [start("old-1"), start("old-2")]
+def test_deployment_that_replaces_a_column_loses_no_request(
+    stack: Stack, start: Start, releases: list[Release]
+) -> None:
+    first, second, third = releases
+    old = [start(f"old-{number}", first) for number in (1, 2)]
+    first.migrate(stack)
+    for container in old:
+        container.wait_ready()
     names = [f"{PROJECT}-{name}" for name in ("old-1", "old-2", "new-1", "new-2")]
     load = in_background(stack, "balance", "1000", *names)
-    for number, container in enumerate(old, 1):
-        start(f"new-{number}")
-        container.docker("stop", "--time", "30")
-        assert container.inspect()["State"]["ExitCode"] == 0
+    wait_for(lambda: sql(stack, "SELECT count(*) > 20 FROM entries_entry") == "t", 30)
+    # Expand.
+    second.migrate(stack)
+    # Deploy, as ECS does by default: the new replicas are ready before the old ones stop.
+    new = [start(f"new-{number}", second) for number in (1, 2)]
+    for container in new:
+        container.wait_ready()
+    run("docker", "stop", "--time", "30", *(container.id for container in old))
+    assert [container.inspect()["State"]["ExitCode"] for container in old] == [0, 0]
+    # Contract.
+    third.migrate(stack)
+    new[0].docker("stop", "--time", "30")
     results = load()
     sent = sum(results["served"].values())
-    figure("drain", "two replicas replaced", f"{sent} sent, {len(results['failures'])} failed")
+    failed = len(results["failures"])
+    figure("drain", "two replicas and a column replaced", f"{sent} sent, {failed} failed")
     assert results["failures"] == []
     assert sent >= 1000
     # The load balancer also sent requests to targets that were already draining.
