@@ -263,8 +263,8 @@ def test_dev_worker_restarts_when_the_code_changes(
 
     worker.wait_until_started(times=2)
     assert notes.read_text().split() == ["start", "end"], "the running task did not finish"
-    valid = (src / "home/urls.py").read_text()
-    (src / "home/urls.py").write_text("def broken(:\n")
+    valid = (src / "accounts/models.py").read_text()
+    (src / "accounts/models.py").write_text("def broken(:\n")
     wait_for(lambda: "Waiting for a change" in worker.log.with_suffix(".err").read_text(), 30)
-    (src / "home/urls.py").write_text(valid)
+    (src / "accounts/models.py").write_text(valid)
     worker.wait_until_started(times=3)

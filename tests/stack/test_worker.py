@@ -240,7 +240,7 @@ def test_worker_that_hangs_becomes_unhealthy(queue: Queue) -> None:
     assert worker.exec("sh", "-c", f"{check[1]} || echo unhealthy") == "unhealthy\n"
 
 
-def test_worker_needs_less_than_110_mb(queue: Queue) -> None:
+def test_worker_needs_less_than_90_mb(queue: Queue) -> None:
     worker = queue.start()
     queue.enqueue(*map(str, range(50)))
     queue.wait_for_lines("end", 50, 30)
@@ -257,4 +257,4 @@ def test_worker_needs_less_than_110_mb(queue: Queue) -> None:
         if line.startswith("VmRSS")
     ]
     figure("tasks", "none", f"{max(resident):.0f} MB resident after 50 tasks")
-    assert 20 < max(resident) < 110
+    assert 20 < max(resident) < 90

@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.management.base import CommandParser
@@ -24,6 +24,8 @@ class Command(OxWorkerCommand):
     """django-ox's ox_worker, with this project's defaults."""
 
     help = "Run background tasks until SIGTERM, which lets the tasks in hand finish."
+    # As in web's processes. The checks load the URLconf, and so all views: 9 MB.
+    requires_system_checks: ClassVar = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
