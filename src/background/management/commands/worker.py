@@ -4,7 +4,7 @@ import logging
 import signal
 import sys
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandParser
@@ -25,7 +25,7 @@ class Command(OxWorkerCommand):
 
     help = "Run background tasks until SIGTERM, which lets the tasks in hand finish."
     # As in web's processes. The checks load the URLconf, and so all views: 9 MB.
-    requires_system_checks: ClassVar = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
