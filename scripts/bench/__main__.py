@@ -16,7 +16,7 @@ from collections.abc import Callable
 # Set before the imports below read it, so that the developer's own project is never touched.
 os.environ["COMPOSE_PROJECT_NAME"] = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-bench"
 
-from scripts.bench import commands, costs, machine, report, results, servers, tasks, tls
+from scripts.bench import commands, costs, machine, report, results, servers, streams, tasks, tls
 from scripts.bench.clone import Clone, MeasureError
 from scripts.stack.engine import ROOT
 
@@ -37,6 +37,7 @@ ON_SERVERS: list[Measure[servers.Servers]] = [
     costs.costs,
     tasks.tasks,
     tls.tls,
+    streams.streams,
 ]
 # Committed, so that a run of one group keeps the rows of all others.
 RESULTS = ROOT / "docs/benchmarks/results"

@@ -92,6 +92,8 @@ class Servers:
         self.stack = Stack(FOLDER / "logs")
         self.stack.compose("up", "--detach", "--wait", "--quiet-pull", "postgres", "redis")
         self.stack.compose("run", "--rm", "migrate")
+        # Creates the network of web's clients, which no service above is in.
+        self.stack.compose("up", "--no-start", "--no-deps", "web")
         image = f"{PROJECT}-client"
         bundle = self.stack.env.get("CA_BUNDLE") or "docker/no-ca-bundle.pem"
         run(
