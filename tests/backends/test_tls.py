@@ -41,8 +41,9 @@ EXPIRED = "PostgreSQL's certificate has expired. Renew it on the server."
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders with valid certificates, expired ones, and valid ones of another authority."""
     made = tmp_path_factory.mktemp("certificates")
-    for name, days in (("valid", "2"), ("expired", "-1"), ("other", "2")):
+    for name, days in (("valid", "2"), ("expired", "0"), ("other", "2")):
         subprocess.run(["sh", SCRIPT, made / name, days], check=True)
+    time.sleep(1)  # "expired" is valid until the second in which it was made
     return made
 
 
