@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.postgres.operations import (
     AddConstraintNotValid,
     AddIndexConcurrently,
@@ -286,11 +287,60 @@ def test_documented_recipe_is_the_one_that_the_stack_tests_deploy() -> None:
     assert recipe == {name: file.read_text() for name, file in files.items()}
 
 
-def test_migrations_of_the_recipe_pass_the_linter(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def entries(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The app of the recipe, with the migrations of its three releases. None is applied yet."""
     for release in sorted(RELEASES.iterdir()):
         shutil.copytree(release, tmp_path, dirs_exist_ok=True)
     monkeypatch.syspath_prepend(tmp_path)
     with override_settings(INSTALLED_APPS=[*settings.INSTALLED_APPS, "entries"]):
-        call_command("lint_migrations", "entries")
+        yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "entries"]:
+        del sys.modules[name]
+    del apps.all_models["entries"]
+    apps.clear_cache()
+
+
+@pytest.mark.usefixtures("entries")
+def test_migrations_of_the_recipe_pass_the_linter() -> None:
+    call_command("lint_migrations", "entries")
+
+
+def run_sql(*statements: str) -> list[tuple[Any, ...]]:
+    """Run statements, and return the rows of the last one."""
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        return cursor.fetchall()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("entries")
+def test_both_releases_of_the_recipe_read_every_write() -> None:
+    migrate = functools.partial(call_command, "migrate", "entries", verbosity=0)
+    migrate("0001")
+    try:
+        run_sql("INSERT INTO entries_entry (title) VALUES ('a'), ('b'), ('c') RETURNING id")
+        migrate("0002")
+        # Release 1 saves a row without a change, and changes another, before the backfill.
+        before_backfill = run_sql(
+            "UPDATE entries_entry SET title = 'a' WHERE title = 'a'",
+            "UPDATE entries_entry SET title = 'b2' WHERE title = 'b'",
+            "SELECT title, headline FROM entries_entry ORDER BY id",
+        )
+        assert before_backfill == [("a", "a"), ("b2", "b2"), ("c", "")]
+        migrate("0003")
+        rows = run_sql(
+            "UPDATE entries_entry SET title = 'a1' WHERE title = 'a'",
+            "UPDATE entries_entry SET headline = 'b3' WHERE headline = 'b2'",
+            "UPDATE entries_entry SET headline = '' WHERE headline = 'c'",
+            "INSERT INTO entries_entry (title) VALUES ('old'), ('')",
+            "INSERT INTO entries_entry (headline) VALUES ('new'), ('')",
+            "SELECT title, headline FROM entries_entry ORDER BY id",
+        )
+        assert rows == [
+            *(("a1", "a1"), ("b3", "b3"), ("", "")),
+            *(("old", "old"), ("", ""), ("new", "new"), ("", "")),
+        ]
+    finally:
+        migrate("zero")

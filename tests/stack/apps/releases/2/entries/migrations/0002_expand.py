@@ -4,9 +4,12 @@ from django.db import migrations, models
 CREATE_TRIGGER = """
 CREATE FUNCTION entries_copy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.title IS NULL OR NEW.title = OLD.title THEN
+  IF (TG_OP = 'INSERT' AND NEW.title IS NULL)
+    OR (TG_OP = 'UPDATE' AND NEW.headline IS DISTINCT FROM OLD.headline)
+  THEN
     NEW.title := NEW.headline;
   ELSE
+    -- Release 1 wrote the row. Its headline may still be empty.
     NEW.headline := NEW.title;
   END IF;
   RETURN NEW;
