@@ -83,8 +83,8 @@ RULES = {
     ),
     "disallowed-unique-constraint": Rule(
         "Readers and writers wait while PostgreSQL builds the constraint's index.",
-        "With atomic = False, use RunSQL: CREATE UNIQUE INDEX CONCURRENTLY, then ADD CONSTRAINT … "
-        "UNIQUE USING INDEX.",
+        "Use RunSQL: CREATE UNIQUE INDEX CONCURRENTLY with atomic = False, and ADD CONSTRAINT … "
+        "UNIQUE USING INDEX in the next migration, which is a transaction and has a lock timeout.",
     ),
     "renaming-column": Rule(
         "The release that still runs uses the old name.",

@@ -170,6 +170,12 @@ SAFE = {
     "check of new rows": [AddConstraintNotValid("Note", POSITIVE)],
     "data": [operations.RunPython(change_rows)],
     "extension": [CreateExtension("vector")],
+    "unique, with an index that exists": [
+        operations.RunSQL(
+            "ALTER TABLE planted_note ADD CONSTRAINT one UNIQUE USING INDEX one",
+            state_operations=[operations.AddConstraint("Note", UNIQUE)],
+        )
+    ],
     "state only": [
         operations.SeparateDatabaseAndState(
             state_operations=[operations.RemoveField("Note", "text")]
@@ -179,12 +185,8 @@ SAFE = {
 SAFE_OUTSIDE_A_TRANSACTION = {
     "index": [AddIndexConcurrently("Note", INDEX)],
     "drop an index": [RemoveIndexConcurrently("Note", "old")],
-    "unique": [
-        operations.RunSQL("CREATE UNIQUE INDEX CONCURRENTLY one ON planted_note (text)"),
-        operations.RunSQL(
-            "ALTER TABLE planted_note ADD CONSTRAINT one UNIQUE USING INDEX one",
-            state_operations=[operations.AddConstraint("Note", UNIQUE)],
-        ),
+    "unique index": [
+        operations.RunSQL("CREATE UNIQUE INDEX CONCURRENTLY one ON planted_note (text)")
     ],
 }
 
