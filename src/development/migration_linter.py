@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import sqlparse
 from django.core.checks import Error
 from django.db import connection, connections
 from django.db.backends.base.base import NO_DB_ALIAS
@@ -109,12 +110,19 @@ RULES = {
         "AddConstraintNotValid, then ValidateConstraint in the next migration.",
     ),
     "changing-data-under-lock": Rule(
-        "ALTER TABLE blocks the table until RunPython has changed all its rows.",
-        "Put RunPython into a migration of its own.",
+        "ALTER TABLE blocks the table until the migration has changed all rows.",
+        "Put RunPython, or the RunSQL that changes rows, into a migration of its own.",
     ),
 }
 # A comment in the migration's file that allows the findings of a rule.
 ALLOWED = re.compile(r"^\s*# allow ([\w-]+): \S", re.MULTILINE)
+COMMENTS = r"(?:\s+|--[^\n]*+|/\*.*?\*/)*+"
+ALTER_TABLE = re.compile(
+    COMMENTS + r'ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?:public\.)?"?(\w+)', re.I | re.S
+)
+CHANGE_OF_ROWS = re.compile(
+    COMMENTS + r"(?:WITH\b.*?\b)?(?:INSERT|UPDATE|DELETE|MERGE)\b", re.I | re.S
+)
 VARCHAR = re.compile(r"varchar(?:\((\d+)\))?$")
 
 
@@ -159,6 +167,9 @@ class _SQLCollector(DatabaseSchemaEditor):
     def __init__(self) -> None:
         super().__init__(_OfflineConnection(connection.settings_dict, NO_DB_ALIAS), True)
         self.rules: list[str] = []
+        # Whether a table is locked while other statements run, and whether SQL changes rows.
+        self.is_altering = False
+        self.changes_rows = False
         self._new_tables: set[str] = set()
         self._exempt: list[str] = []
 
@@ -169,9 +180,21 @@ class _SQLCollector(DatabaseSchemaEditor):
     def __exit__(self, *error: object) -> None:
         if not any(error):
             for sql in self.deferred_sql:
-                self.execute(sql, None)
+                self._collect(sql, None)
+                # No operation follows that could change rows while a new table is locked.
+                self._note(self.collected_sql[-1], exempt=self._new_tables)
 
     def execute(self, sql: Any, params: Any = ()) -> None:
+        self._collect(sql, params)
+        self._note(self.collected_sql[-1], exempt=())
+
+    def _note(self, sql: str, exempt: Collection[str]) -> None:
+        for statement in sqlparse.split(sql):
+            altered = ALTER_TABLE.match(statement)
+            self.is_altering |= altered is not None and altered[1] not in exempt
+            self.changes_rows |= CHANGE_OF_ROWS.match(statement) is not None
+
+    def _collect(self, sql: Any, params: Any) -> None:
         if self._exempt:
             self.collected_sql.append(f"-- squawk-ignore {','.join(self._exempt)}")
         # DatabaseSchemaEditor's own method would connect to quote the parameters.
@@ -266,8 +289,8 @@ def check_migration(migration: Migration, state: ProjectState) -> Iterator[Findi
     lines = "\n".join(collector.collected_sql).splitlines()
     if migration.atomic:
         lines = ["BEGIN;", *lines, "COMMIT;"]
-        is_altering = any(line.startswith("ALTER TABLE") for line in lines)
-        if is_altering and any(isinstance(one, RunPython) for one in migration.operations):
+        has_python = any(isinstance(one, RunPython) for one in migration.operations)
+        if collector.is_altering and (has_python or collector.changes_rows):
             rules.append("changing-data-under-lock")
     for rule in dict.fromkeys(rules):
         yield Finding(migration, rule)

@@ -137,6 +137,22 @@ UNSAFE = {
         add("size", models.IntegerField(null=True)),
         operations.RunPython(change_rows),
     ),
+    "data under a lock of SQL": (
+        "changing-data-under-lock",
+        operations.RunSQL("alter table planted_note add size int"),
+        operations.RunPython(change_rows),
+    ),
+    "data in SQL under a lock": (
+        "changing-data-under-lock",
+        add("size", models.IntegerField(null=True)),
+        operations.RunSQL("-- Copy\nWITH one AS (SELECT 1) update planted_note SET size = number"),
+    ),
+    "data under a lock in one SQL script": (
+        "changing-data-under-lock",
+        operations.RunSQL(
+            "ALTER TABLE planted_note ADD size int; UPDATE planted_note SET size = number"
+        ),
+    ),
     "invalid SQL": ("syntax-error", operations.RunSQL("ALTER TABEL planted_note")),
     "SQL": ("ban-drop-column", operations.RunSQL("alter table planted_note drop number")),
 }
@@ -169,6 +185,26 @@ SAFE = {
     ],
     "check of new rows": [AddConstraintNotValid("Note", POSITIVE)],
     "data": [operations.RunPython(change_rows)],
+    "new table with a foreign key, and data": [
+        operations.CreateModel(
+            "Tag",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("note", models.ForeignKey("Note", models.CASCADE)),
+            ],
+        ),
+        operations.RunPython(change_rows),
+        operations.RunSQL("INSERT INTO planted_tag (note_id) SELECT id FROM planted_note"),
+    ],
+    "trigger that changes data": [
+        add("size", models.IntegerField(null=True)),
+        operations.RunSQL(
+            "CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$\n"
+            "BEGIN\n  UPDATE planted_note SET size = 1;\n  RETURN NEW;\nEND\n$$;\n"
+            "CREATE TRIGGER copy BEFORE INSERT OR UPDATE ON planted_note\n"
+            "FOR EACH ROW EXECUTE FUNCTION copy();"
+        ),
+    ],
     "extension": [CreateExtension("vector")],
     "unique, with an index that exists": [
         operations.RunSQL(
@@ -313,7 +349,8 @@ def run_sql(*statements: str) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         for statement in statements:
             cursor.execute(statement)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 @pytest.mark.django_db(transaction=True)
