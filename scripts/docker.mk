@@ -24,8 +24,10 @@ OR_EXPLAIN_BUILD = || { sh scripts/doctor docker build; exit 1; }
 # Show migrate's output only when it fails.
 MIGRATE = mkdir -p .local && $(1) </dev/null >.local/migrate.log 2>&1 || { sh scripts/doctor explain .local/migrate.log; exit 1; }
 
+# The image of one stage of the Dockerfile. As with Compose, each project has its own.
+IMAGE = $(or $(COMPOSE_PROJECT_NAME),methodhub)-$(1)
 # Build one stage of the Dockerfile; the second argument holds further options.
-STAGE = docker build --quiet --target $(1) --tag methodhub-$(1) --file docker/Dockerfile $(2) \
+STAGE = docker build --quiet --target $(1) --tag $(call IMAGE,$(1)) --file docker/Dockerfile $(2) \
   --build-arg MCP_HUB=true \
   --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
   $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
@@ -196,7 +198,7 @@ build:
 
 sbom:
 	@$(call STAGE,sbom)
-	@docker run --rm --network none methodhub-sbom
+	@docker run --rm --network none $(call IMAGE,sbom)
 
 # A container reads the group of the engine's socket, because Docker Desktop gives the socket another
 # group inside containers than on this machine.
@@ -213,9 +215,9 @@ TRUST = $(if $(CA_BUNDLE),--volume "$(abspath $(CA_BUNDLE)):/ca.crt:ro" \
 audit:
 	@mkdir -p .local
 	@$(call STAGE,sbom)
-	@docker run --rm --network none methodhub-sbom >.local/sbom.json
+	@docker run --rm --network none $(call IMAGE,sbom) >.local/sbom.json
 	@docker run --rm $(TRUST) --env HTTPS_PROXY --env PIP_AUDIT_VULNERABILITY_SERVICE \
-	  --env PIP_AUDIT_OSV_URL --volume "$(CURDIR):/app:ro" --workdir /app methodhub-sbom \
+	  --env PIP_AUDIT_OSV_URL --volume "$(CURDIR):/app:ro" --workdir /app $(call IMAGE,sbom) \
 	  /opt/sbom/bin/python scripts/audit.py .local/sbom.json $(ARGS)
 
 # Runs on this machine too.
@@ -225,7 +227,7 @@ reproducible:
 lock:
 	@$(call STAGE,build)
 	@docker run --rm --user $(HOST_UID):$(HOST_GID) --env HOME=/tmp --env UPGRADE=$(UPGRADE) $(TRUST) \
-	  --volume "$(CURDIR):/app" --workdir /app methodhub-build sh scripts/lock
+	  --volume "$(CURDIR):/app" --workdir /app $(call IMAGE,build) sh scripts/lock
 
 env/secrets.env:
 	@sh scripts/make-secrets

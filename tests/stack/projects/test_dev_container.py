@@ -53,7 +53,7 @@ class DevContainer:
         label = f"label=devcontainer.local_folder={self.clone.folder}"
         for name in engine.run("docker", "ps", "-aq", "--filter", label).stdout.split():
             engine.run("docker", "rm", "--force", name)
-        engine.run("docker", "rmi", "--force", "methodhub-dev-container")
+        engine.run("docker", "rmi", "--force", f"{PROJECT}-dev-container")
         self.clone.remove()
 
 
