@@ -20,6 +20,12 @@ MAX_MCP_MB = 45
 MAX_LAYERS = 12
 
 
+def pull_if_absent(image: str) -> None:
+    """Pull an image that the engine does not list, such as the base image of a build."""
+    if run("docker", "image", "inspect", image, check=False).returncode:
+        run("docker", "pull", image)
+
+
 def layer_sizes(image: str) -> list[int]:
     """Return the bytes that each instruction added, newest first; zero if it set metadata only."""
     listed = run("docker", "history", "--human=false", "--format", "{{.Size}}", image).stdout
@@ -28,6 +34,7 @@ def layer_sizes(image: str) -> list[int]:
 
 def added_layer_sizes(image: str, base: str = PYTHON_IMAGE) -> list[int]:
     """Return the bytes of each layer that ``image`` adds to ``base``, newest first."""
+    pull_if_absent(base)
     sizes = layer_sizes(image)
     added = sizes[: len(sizes) - len(layer_sizes(base))]
     return [size for size in added if size]
@@ -48,6 +55,7 @@ def added_layers(image: str, folder: Path) -> Iterator[tuple[int, tarfile.TarFil
 
     The image is saved in ``folder``.
     """
+    pull_if_absent(PYTHON_IMAGE)
     base = json.loads(run("docker", "inspect", PYTHON_IMAGE).stdout)[0]
     known = len(base["RootFS"]["Layers"])
     saved = folder / "image.tar"
