@@ -108,16 +108,26 @@ class AuthorizationView(views.AuthorizationView):  # type: ignore[misc]
         return response
 
     def redirect(self, redirect_to: str, application: Application | None) -> HttpResponse:
-        """Return a page that opens the client's redirect URI.
+        """Return a page that opens the client's redirect URI, or that links to it after an error.
 
         Browsers apply the policy's form-action to every redirect that follows a form: the consent
         form, the sign-in form before it, and any redirect of the client's own. This page ends that
         chain, so the policy stays strict.
+
+        Only an answer to the consent form opens the URI by itself. Anyone may register a client, so
+        that an invalid request would otherwise send this site's visitors to any other site.
         """
         target = super().redirect(redirect_to, application)["Location"]
-        context = {"application": application, "target": target}
+        answered = self.request.method == "POST"
+        context = {
+            "application": application,
+            "target": target,
+            "answered": answered,
+            "host": urlsplit(target).hostname,
+        }
         response = render(self.request, "oauth/return.html", context)
-        response["Refresh"] = f"0; {target}"
+        if answered:
+            response["Refresh"] = f"0; {target}"
         return response
 
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.test import Client
+from django.utils.html import format_html
 from oauth2_provider.models import Application
 from pytest_django import Settings
 
@@ -79,7 +80,21 @@ def returned(response: Any) -> dict[str, str]:
     assert response.status_code == 200
     delay, target = response.headers["Refresh"].split("; ", 1)
     assert delay == "0"
-    return {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+    return _parameters(target)
+
+
+def linked(response: Any) -> dict[str, str]:
+    """Return the parameters that the client gets if the user follows the link to it."""
+    assert response.status_code == 200
+    assert "Refresh" not in response.headers
+    target = response.context["target"]
+    link = format_html('<a href="{}">Continue to {}</a>', target, urlsplit(target).hostname)
+    assert link in response.text
+    return _parameters(target)
+
+
+def _parameters(uri: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(uri).query).items()}
 
 
 def allow(browser: Client, **changes: Any) -> dict[str, str]:

@@ -19,6 +19,7 @@ from tests.oauth.conftest import (
     authorization_request,
     exchange,
     fields,
+    linked,
     refresh,
     returned,
 )
@@ -60,7 +61,7 @@ def test_no_redirect_follows_a_form_because_browsers_apply_form_action_to_it(
 ) -> None:
     """Also an error may follow the sign-in form."""
     page = browser.get(AUTHORIZE, authorization_request(scope="unknown"))
-    assert returned(page)["error"] == "invalid_scope"
+    assert linked(page)["error"] == "invalid_scope"
     assert "form-action 'self'" in page.headers["Content-Security-Policy"]
 
 
@@ -85,11 +86,23 @@ def test_each_request_needs_consent_although_the_client_has_a_token(
         ({"resource": [RESOURCE, "https://other.example/mcp"]}, "invalid_target"),
     ],
 )
-def test_invalid_request_returns_to_the_client_with_an_error(
+def test_invalid_request_links_to_the_client_with_an_error(
     browser: Client, changes: dict[str, Any], error: str
 ) -> None:
-    answer = returned(browser.get(AUTHORIZE, authorization_request(**changes)))
+    answer = linked(browser.get(AUTHORIZE, authorization_request(**changes)))
     assert (answer["error"], answer["state"]) == (error, "of the client")
+
+
+@pytest.mark.parametrize("changes", [{"prompt": "none"}, {"prompt": "none", "scope": "admin"}])
+def test_visitor_who_is_not_signed_in_is_not_sent_to_another_site(
+    application: Any, changes: dict[str, str]
+) -> None:
+    """Anyone may register a client."""
+    application.redirect_uris = uri = "https://other.example/"
+    application.save()
+    page = Client().get(AUTHORIZE, authorization_request(redirect_uri=uri, **changes))
+    assert linked(page)["error"] in ("login_required", "invalid_scope")
+    assert "Continue to other.example" in page.text
 
 
 @pytest.mark.parametrize(
