@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -38,7 +39,8 @@ def load_or_exit(paths: Mapping[str, str]) -> dict[str, ASGI3Application]:
     """Import the applications of ASGI_MOUNTS.
 
     If one cannot be imported, prints a line for each and exits with status 78, like an invalid
-    environment.
+    environment. With DEBUG on, errors in the module are raised: ``development.supervisor`` shows
+    the traceback and waits for a change.
     """
     applications, problems = {}, []
     for prefix, path in paths.items():
@@ -47,13 +49,25 @@ def load_or_exit(paths: Mapping[str, str]) -> dict[str, ASGI3Application]:
             continue
         try:
             applications[prefix] = import_string(path)
-        except ImportError as error:
-            problems.append(f"The application {path!r} at {prefix} cannot be imported: {error}.")
+        except Exception as error:
+            if settings.DEBUG and not isinstance(error, ImportError):
+                raise
+            reason = _describe(error)
+            problems.append(f"The application {path!r} at {prefix} cannot be imported: {reason}.")
     if problems:
         remedy = "Correct ASGI_MOUNTS in src/config/settings.py, or the module that it names.\n"
         sys.stderr.write("\n".join([*problems, remedy]))
         raise SystemExit(os.EX_CONFIG)
     return applications
+
+
+def _describe(error: Exception) -> str:
+    """Return an error that occurred during an import in one line, with its place in the code."""
+    text = " ".join(str(error).split()).removesuffix(".")
+    if isinstance(error, (ImportError, SyntaxError)):
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {text} ({place.filename}, line {place.lineno})"
 
 
 class Mounts:

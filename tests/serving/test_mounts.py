@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from pytest_django import Settings
 
@@ -204,3 +206,38 @@ def test_wrong_mount_is_explained_in_one_line_and_exits_78(
     problem, remedy = capsys.readouterr().err.splitlines()
     assert sentence in problem
     assert remedy.startswith("Correct ASGI_MOUNTS in src/config/settings.py")
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        ("def", "invalid syntax (broken.py, line 1)"),
+        (
+            "import os\nlaunch()",
+            "NameError: name 'launch' is not defined ({directory}/broken.py, line 2)",
+        ),
+        (
+            "from django.core.exceptions import ImproperlyConfigured as E\nraise E('No\\nkey.')",
+            "ImproperlyConfigured: No key ({directory}/broken.py, line 2)",
+        ),
+    ],
+)
+def test_error_in_a_mounted_module_is_explained_in_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
+    code: str,
+    sentence: str,
+) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        load_or_exit({"/mcp": "broken.application"})
+    assert exit_.value.code == 78
+    problem, _remedy = capsys.readouterr().err.splitlines()
+    assert problem.endswith(f"cannot be imported: {sentence.format(directory=tmp_path)}.")
+    # With DEBUG on, the development server shows the traceback and waits for a change.
+    settings.DEBUG = True
+    with pytest.raises((SyntaxError, NameError, ImproperlyConfigured)):
+        load_or_exit({"/mcp": "broken.application"})
