@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any, cast
 
@@ -17,7 +18,11 @@ from starlette.responses import JSONResponse, Response
 from structlog.contextvars import bind_contextvars
 
 from oauth.resource import find_token, metadata_url
+from serving.request_thread import SharedThreads
 from serving.unavailability import RETRY_AFTER, TITLE, is_unavailability
+
+# Not those of serving.mounts: slow synchronous tools would delay the checks of all other calls.
+_threads = ThreadPoolExecutor(2, "authentication")
 
 
 def require_token(application: ASGI3Application, needed_scope: str = "mcp") -> ASGI3Application:
@@ -34,7 +39,9 @@ def require_token(application: ASGI3Application, needed_scope: str = "mcp") -> A
             return
         inner: Any = dict(scope)
         try:
-            answer = await sync_to_async(_authenticate)(inner, needed_scope)
+            threads: Any = SharedThreads(_threads)
+            authenticate = sync_to_async(_authenticate, thread_sensitive=False, executor=threads)
+            answer = await authenticate(inner, needed_scope)
         except Exception as error:
             if not is_unavailability(error):
                 raise

@@ -30,7 +30,7 @@ from serving.request_thread import SharedThreads
 
 logger = logging.getLogger(__name__)
 
-# Threads for the database calls of all mounted applications in one process.
+# Threads for the queries and synchronous functions of all mounted applications in one process.
 THREADS = 8
 _PREFIX = re.compile(r"(/[^/]+)+")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -27,10 +28,13 @@ from accounts.models import User
 from config.asgi import _django
 from mcp_hub import authentication, hub
 from mcp_hub.authentication import require_token
+from mcp_hub.server import Server
 from serving import access_log
-from tests.mcp_hub.site import URL, Dealer, post, running
+from serving.mounts import THREADS
+from tests.mcp_hub.site import URL, Dealer, call, post, running
 from tests.oauth.conftest import CALLBACK, fields, returned
 from tests.oauth.sdk_client import Memory
+from tests.serving.test_mounts import connections_in_use
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PING = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
@@ -91,6 +95,39 @@ def test_unavailable_database_is_not_taken_for_an_invalid_token(
 def test_call_with_token_is_answered(token: AccessToken) -> None:
     assert ping(authorization="Bearer secret").status_code == 200
     assert ping(authorization="bearer secret").status_code == 200
+
+
+def test_slow_tools_do_not_delay_token_checks(token: AccessToken) -> None:
+    server = Server("slow")
+    started, end = threading.Semaphore(0), threading.Event()
+
+    @server.tool()
+    def wait() -> None:
+        started.release()
+        end.wait(20)
+
+    async def scenario() -> int:
+        async with running(server, require_token) as site:
+            body, headers = call("legacy", "wait", {})
+            headers |= {"authorization": "Bearer secret"}
+            calls = [asyncio.create_task(post(site, body, **headers)) for _ in range(THREADS)]
+            try:
+                for _ in range(THREADS):
+                    assert await asyncio.to_thread(started.acquire, timeout=10)
+                async with asyncio.timeout(5):
+                    return (await post(site, PING)).status_code
+            finally:
+                end.set()
+                await asyncio.gather(*calls)
+
+    assert asyncio.run(scenario()) == 401
+
+
+def test_token_check_returns_its_database_connection(token: AccessToken) -> None:
+    connection.close()
+    before = connections_in_use()
+    assert ping(authorization="Bearer secret").status_code == 200
+    assert connections_in_use() == before
 
 
 @pytest.mark.parametrize(
