@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import Future
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
@@ -56,8 +57,8 @@ class MetadataFetcher(SafeMetadataFetcher):  # type: ignore[misc]
         url = _validate_client_id_url(client_id)
         if not connection.in_atomic_block:
             connection.close()
-        addresses = _resolve_and_validate(url.hostname, url.port or 443)
         try:
+            addresses = _resolve(url.hostname, url.port or 443, deadline)
             with (
                 _connect(addresses, url.port or 443, deadline) as tcp,
                 ssl.create_default_context().wrap_socket(
@@ -83,6 +84,24 @@ class MetadataFetcher(SafeMetadataFetcher):  # type: ignore[misc]
         if not is_allowed_name(document.get("client_name", "")):
             raise CIMDError("client_name is not printable text")
         return document, max_age
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[str]:
+    """Return the addresses of a host, which are all public.
+
+    The system's resolver has no time limit, so it runs in a thread that is abandoned at the
+    deadline.
+    """
+    addresses: Future[list[str]] = Future()
+
+    def resolve() -> None:
+        try:
+            addresses.set_result(_resolve_and_validate(host, port))
+        except Exception as error:  # noqa: BLE001 - the caller gets every exception
+            addresses.set_exception(error)
+
+    threading.Thread(target=resolve, name="resolver", daemon=True).start()
+    return addresses.result(_seconds_until(deadline))
 
 
 def _connect(addresses: list[str], port: int, deadline: float) -> socket.socket:

@@ -115,6 +115,21 @@ def test_slow_document_is_given_up_after_the_time_limit(
     assert time.monotonic() - start < 3
 
 
+def test_slow_name_server_is_given_up_after_the_time_limit(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, oauth_options: Any
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: end.wait(10) and [])
+    oauth_options(CIMD_FETCH_TIMEOUT_SECONDS=1)
+    start = time.monotonic()
+    query = authorization_request(client_id="https://slow.example/client.json")
+    page = browser.get(AUTHORIZE, query)
+    end.set()
+    assert page.status_code == 400
+    assert "The connection was not made" in page.text
+    assert time.monotonic() - start < 3
+
+
 @pytest.mark.parametrize(
     "answer",
     [
