@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from accounts.models import AttemptCounter, User
 from oauth.resource import find_token
+from oauth.views import MAX_FAILURES
 from tests.oauth.conftest import RESOURCE, REVOKE, TOKEN, allow, exchange, refresh
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("application")]
@@ -106,13 +107,19 @@ def test_other_grants_and_malformed_requests_are_client_errors(form: dict[str, s
         assert response.json()["error"]
 
 
-def test_client_that_fails_thirty_times_in_a_network_is_refused_there() -> None:
-    for _ in range(29):
+def test_one_user_of_a_hosted_client_does_not_lock_out_the_others(browser: Client) -> None:
+    for _ in range(40):
         assert exchange("wrong").status_code == 400
-    response = exchange("wrong")
+    assert exchange(allow(browser)["code"]).status_code == 200
+
+
+def test_network_whose_requests_fail_a_thousand_times_is_refused() -> None:
+    assert exchange("wrong").status_code == 400
+    assert AttemptCounter.objects.update(attempts=MAX_FAILURES - 1) == 1
+    response = exchange("wrong", client_id="another")
     assert response.status_code == 429
     assert 590 < int(response.headers["Retry-After"]) <= 600
-    assert exchange("wrong", client_id="another").status_code == 401
+    assert Client().post(REVOKE, {"token": "a", "client_id": "editor"}).status_code == 429
     assert exchange("wrong", Client(REMOTE_ADDR="192.0.2.1")).status_code == 400
 
 
