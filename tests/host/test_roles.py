@@ -213,6 +213,21 @@ def test_one_role_may_do_both(server: Server) -> None:
         assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
+def test_function_in_public_does_not_run_as_superuser(server: Server) -> None:
+    r"""\gexec would run its result."""
+    assert server.initialise(server.superuser, server.url("planted"), None).returncode == 0
+    with server.connect(("planted", PASSWORD), "planted") as web:
+        web.execute(
+            "CREATE FUNCTION public.format(text, name, text) RETURNS text LANGUAGE sql "
+            "AS $$ SELECT 'ALTER ROLE planted SUPERUSER' $$"
+        )
+    done = server.initialise(server.superuser, server.url("planted"), server.url("planted_owner"))
+    with server.connect(server.superuser) as connection:
+        query = "SELECT rolsuper FROM pg_roles WHERE rolname = 'planted'"
+        assert connection.execute(query).fetchone() == (False,)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def one_role(server: Server) -> None:
     """Bring the data back to the state of an earlier release."""
     for database in ("methodhub_snapshot_before", "methodhub"):

@@ -13,6 +13,8 @@
   \set owner_url :url
 \endif
 SET client_min_messages = warning;
+-- A role that may create functions in public must not replace those that this script calls.
+SET search_path = pg_catalog, pg_temp;
 -- Passwords are sent as parameters, so that neither pg_stat_activity nor the log shows them.
 SELECT set_config('log_parameter_max_length', '0', false)
 WHERE has_parameter_privilege('log_parameter_max_length', 'SET') \g /dev/null
@@ -82,11 +84,13 @@ $sql$, :'owner_role', :'app_role') AS future_privileges
 -- New databases are copies of template1: those of the tests, and those that a dump is loaded into.
 \if :superuser
   \connect template1
+  SET search_path = pg_catalog, pg_temp;
   :future_privileges
 \endif
 
 \connect :"app_database"
 SET client_min_messages = warning;
+SET search_path = pg_catalog, pg_temp;
 BEGIN;
 -- Changing a table's owner locks it, and every later reader waits too. If this fails, run it again.
 SET LOCAL lock_timeout = '5s';
@@ -104,7 +108,7 @@ GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO :"app_role";
 SET LOCAL ROLE :"owner_role";
 SELECT CASE WHEN available.name IS NULL
   THEN format('DO $do$ BEGIN RAISE WARNING ''this server has no extension %s''; END $do$', wanted)
-  ELSE format('CREATE EXTENSION IF NOT EXISTS %I', wanted) END
+  ELSE format('CREATE EXTENSION IF NOT EXISTS %I SCHEMA public', wanted) END
 FROM unnest('{citext,pg_trgm,unaccent}'::text[]) AS wanted
 LEFT JOIN pg_available_extensions AS available ON available.name = wanted
 \gexec
