@@ -22,6 +22,7 @@ REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 VARIABLES = [line.split("\t") for line in (ROOT / "env/variables.tsv").read_text().splitlines()]
 SECRETS = {row[0] for row in VARIABLES if row[2:3] == ["secret"]}
+PLAIN = {row[0] for row in VARIABLES if row[2:3] == ["-"]}
 # Names of Docker and of ECS.
 ARCHITECTURES = {"linux/amd64": "X86_64", "linux/arm64": "ARM64"}
 
@@ -64,9 +65,13 @@ def is_secret(name: str) -> bool:
     return name.removesuffix("_FILE") in SECRETS
 
 
+def is_plain(name: str) -> bool:
+    return name.removesuffix("_FILE") in PLAIN
+
+
 def environment(variables: dict[str, str | None]) -> list[dict[str, str]]:
-    """Return the variables that the contract does not declare secret."""
-    plain = {k: v for k, v in variables.items() if v is not None and not is_secret(k)}
+    """Return the variables that the contract declares and that are not secret."""
+    plain = {k: v for k, v in variables.items() if v is not None and is_plain(k)}
     return [{"name": name, "value": value} for name, value in plain.items()]
 
 
@@ -268,11 +273,17 @@ def task_definition(project: str, name: str, service: dict[str, Any]) -> dict[st
 
 
 def problems(service: dict[str, Any], request: dict[str, Any]) -> Iterator[str]:
-    """Yield what Fargate refuses, and the keys that no table lists."""
+    """Yield what Fargate refuses, and the keys and variables that are not declared."""
 
     def sentence(key: str, value: object, rule: Rule) -> str:
         return f"{key} is {value}. {rule.sentence} See {DOCS}/{rule.page}."
 
+    for name in service.get("environment") or {}:
+        if not is_secret(name) and not is_plain(name):
+            yield (
+                f"environment.{name} may be a secret, because the contract does not declare it. "
+                "Declare it in src/environment/contract.py."
+            )
     for key, value in entries(service):
         if key not in LISTED:
             yield f"{key} is in no table of scripts/{Path(__file__).name}. Add it to one."

@@ -151,6 +151,16 @@ def test_key_that_fargate_refuses_is_one_problem(path: str, value: Any, problem:
     assert len(problems) == (2 if path == "mem_limit" else 1)
 
 
+def test_undeclared_variable_is_refused_and_left_out() -> None:
+    service = with_change("environment.SENTRY_DSN", "https://canary@example.com/1")
+
+    assert found(service) == [
+        "environment.SENTRY_DSN may be a secret, because the contract does not declare it. "
+        "Declare it in src/environment/contract.py."
+    ]
+    assert "canary" not in json.dumps(parity.task_definition("methodhub", "web", service))
+
+
 def test_table_in_architecture_lists_every_key() -> None:
     rows = {key: f"`{field.removeprefix('/')}`" for key, (field, _) in parity.TRANSLATED.items()}
     rows["environment"] = "`environment`, and `secrets` for the secret variables of the contract"
