@@ -152,6 +152,14 @@ class Rule(NamedTuple):
     page: str
 
 
+class OpenFiles:
+    """The limits of open files that Fargate allows, as elements of ulimits."""
+
+    def __contains__(self, limit: Any) -> bool:
+        is_nofile: bool = limit["name"] == "nofile"
+        return is_nofile and 0 < limit["softLimit"] <= limit["hardLimit"] <= 65535
+
+
 DOCS = "https://docs.aws.amazon.com/AmazonECS/latest"
 DIFFERENCES = "developerguide/fargate-tasks-services.html"
 API = "APIReference/API_"
@@ -185,6 +193,11 @@ FARGATE = {
     "shm_size": Rule(NEVER, "Fargate does not support sharedMemorySize.", DIFFERENCES),
     "stop_grace_period": Rule(
         range(2, 121), "Fargate takes 2 to 120.", API + "ContainerDefinition.html"
+    ),
+    "ulimits": Rule(
+        OpenFiles(),
+        "Fargate changes no limit but nofile, whose hard limit is 65535.",
+        API + "Ulimit.html",
     ),
     "volumes": Rule(
         NEVER,

@@ -128,6 +128,16 @@ def test_each_translated_key_changes_the_request(key: str) -> None:
         ("privileged", True, "privileged is true. Fargate runs no privileged container."),
         ("network_mode", "host", 'network_mode is "host". A Fargate task has its own network'),
         ("pid", "host", 'pid is "host". A Fargate task cannot use its host.'),
+        (
+            "ulimits",
+            {"nproc": 64},
+            'ulimits is {"name": "nproc", "softLimit": 64, "hardLimit": 64}.',
+        ),
+        (
+            "ulimits",
+            {"nofile": {"soft": 65535, "hard": 65536}},
+            'ulimits is {"name": "nofile", "softLimit": 65535, "hardLimit": 65536}. Fargate chan',
+        ),
         ("volumes", [{"type": "bind"}], 'volumes is {"type": "bind"}. Fargate mounts no folder'),
         (
             "ports",
