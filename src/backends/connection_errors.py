@@ -21,14 +21,18 @@ SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 EXPIRED = 10
 UNKNOWN_AUTHORITY = (7, 18, 19, 20, 21)
 OTHER_HOST = (62, 64)
+OTHER_HOST_REMEDY = "Connect to a host that the certificate names, or replace the certificate."
 
 
 def postgres_problem(error: Exception, params: Mapping[str, Any]) -> str:
     """Return why a connection with these parameters of libpq failed."""
-    if "certificate verify failed" not in str(error):
-        return str(error).strip()
+    message = str(error).strip()
+    if "does not match host name" in message:
+        return f"{message}. {OTHER_HOST_REMEDY}"
+    if "certificate verify failed" not in message:
+        return message
     refusal = _verify_postgres_certificate(params)
-    return _certificate_problem("PostgreSQL", refusal) if refusal else str(error).strip()
+    return _certificate_problem("PostgreSQL", refusal) if refusal else message
 
 
 def redis_problem(error: Exception) -> str:
@@ -56,10 +60,7 @@ def _certificate_problem(server: str, refusal: ssl.SSLCertVerificationError) -> 
             "root certificates, or replace the certificate."
         )
     if refusal.verify_code in OTHER_HOST:
-        return (
-            f"{server}'s certificate is for another host. Connect to a host that the certificate "
-            "names, or replace it."
-        )
+        return f"{server}'s certificate is for another host. {OTHER_HOST_REMEDY}"
     return f"{server}'s certificate is refused: {refusal.verify_message}."
 
 

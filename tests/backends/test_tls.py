@@ -95,7 +95,11 @@ def test_postgres_with_valid_certificate_accepts_database_secret(certificates: P
 POSTGRES_FAULTS: dict[str, tuple[str, dict[str, object], str]] = {
     "expired certificate": ("expired", {}, EXPIRED),
     "unknown authority": ("other", {}, "PostgreSQL's certificate is signed by an unknown author"),
-    "other host": ("valid", {"host": "127.0.0.1"}, 'does not match host name "127.0.0.1"'),
+    "other host": (
+        "valid",
+        {"host": "127.0.0.1"},
+        'does not match host name "127.0.0.1". Connect to a host that the certificate names',
+    ),
     "wrong password": ("valid", {"password": CANARY}, "password authentication failed"),
 }
 
