@@ -125,8 +125,8 @@ NOT_ON_FARGATE = {
     "healthcheck.start_interval": "ECS keeps one interval, also while a container starts",
     "memswap_limit": "a task has no swap, so the limit must equal mem_limit",
     "pids_limit": "ECS has no field for it",
-    "secrets": "ECS passes secrets as variables, not as files, so the image must contain a private "
-    "authority's certificate",
+    "secrets": "ECS passes secrets as variables, not as files, so a private authority's "
+    "certificate must be in the image or on an EFS volume",
     "security_opt.no-new-privileges": "Fargate does not support dockerSecurityOptions",
 }
 LOCAL_ONLY = {
