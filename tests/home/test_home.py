@@ -1,5 +1,7 @@
 """The home page."""
 
+from dataclasses import replace
+
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
@@ -55,6 +57,15 @@ def test_page_links_to_admin_and_probes(client: Client) -> None:
         assert f'href="{path}"' in page
     # Django does not see the probes; tests/probes covers them.
     assert client.get("/admin/").status_code == 302
+
+
+def test_page_shows_the_address_for_mcp_clients_if_the_server_is_on(
+    client: Client, settings: Settings
+) -> None:
+    address = "<code>http://testserver/mcp</code>"
+    assert address in client.get("/").text
+    settings.ENV = replace(settings.ENV, MCP_HUB=False)
+    assert address not in client.get("/").text
 
 
 def test_favicon_path_redirects_to_the_icon(client: Client) -> None:
