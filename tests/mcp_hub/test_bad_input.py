@@ -26,6 +26,7 @@ METHODS = (
     *("prompts/get", "completion/complete", "logging/setLevel", "server/discover"),
     *("subscriptions/listen", "notifications/cancelled", "no/such/method"),
 )
+PING = '{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
 # Values that break parsers, validators and encoders.
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1.5, 10**30, "", "\0", "\ud800", "é" * 300, [], {}, [[]], {"": None}),
@@ -46,10 +47,10 @@ ODD: tuple[Any, ...] = (
         ("{", {"mcp_protocol_version": VERSION}, 400),
         ("[" * 100_000, {"mcp_protocol_version": VERSION}, 400),
         ("1" * 5000, {"mcp_protocol_version": VERSION}, 400),
-        ('{"jsonrpc": "2.0", "id": 1, "method": "ping"}', {"mcp_protocol_version": "x"}, 400),
-        ("{}", {"content_type": "text/plain"}, 400),
-        ("{}", {"accept": "text/html"}, 406),
-        ("{}", {"mcp_session_id": "unknown"}, 404),
+        (PING, {"mcp_protocol_version": "x"}, 400),
+        (PING, {"content_type": "text/plain"}, 400),
+        (PING, {"accept": "text/html"}, 406),
+        (PING, {"mcp_session_id": "unknown"}, 404),
         (" " * (5 * 2**20), {}, 413),
         (" " * (10 * 2**20 + 1), {}, 413),
     ],
