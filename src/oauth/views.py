@@ -120,7 +120,7 @@ class AuthorizationView(views.AuthorizationView):  # type: ignore[misc]
         chain, so the policy stays strict.
 
         Only an answer to the consent form opens the URI by itself. Anyone may register a client, so
-        that an invalid request would otherwise send this site's visitors to any other site.
+        a link to this site could otherwise redirect its visitors to any other site.
         """
         target = super().redirect(redirect_to, application)["Location"]
         answered = self.request.method == "POST"
@@ -155,9 +155,9 @@ class RevokeTokenView(views.RevokeTokenView):  # type: ignore[misc]
 def _throttled(
     request: HttpRequest, respond: Callable[[HttpRequest], HttpResponseBase]
 ) -> HttpResponseBase:
-    """Answer a client, of whose network MAX_FAILURES requests may fail in ten minutes.
+    """Answer a client.
 
-    Raises TooManyAttemptsError after that.
+    Raises TooManyAttemptsError once MAX_FAILURES requests from its network fail in ten minutes.
     """
     limits = {counter_key("oauth token", networks(request)[-1]): MAX_FAILURES}
     at_limit = count_revocable_attempt(limits)
