@@ -54,13 +54,15 @@ up: env/secrets.env
 # A range of ports, such as 8000-8002, gives each replica one.
 WEB_PORTS = $(if $(filter-out 1,$(REPLICAS)),$(WEB_PORT)-$$(($(WEB_PORT) + $(REPLICAS) - 1)),$(WEB_PORT))
 
-# Replace web and the worker. PostgreSQL and Redis keep running.
+# Replace web and the worker. PostgreSQL and Redis keep running, unless an earlier release
+# configured them.
 up-prodlike: env/secrets.env
 	@$(call WHOLE_NUMBER,REPLICAS)
 	@$(call WHOLE_NUMBER,WORKER_REPLICAS)
 	@sh scripts/doctor docker quick ecs
 	@$(if $(TLS),sh scripts/certificates .local/tls)
 	@$(ECS) build web $(OR_EXPLAIN_BUILD)
+	@$(ECS) refresh $(OR_EXPLAIN)
 	@$(ECS) services $(OR_EXPLAIN)
 	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
 	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) --scale worker=$(WORKER_REPLICAS) web worker $(OR_EXPLAIN)
