@@ -642,7 +642,7 @@ def test_open_streams_hold_no_connection(
         exchanges = [Exchange("/open_stream/") for _ in range(CROWD)]
         tasks = [asyncio.create_task(exchange(handler)) for exchange in exchanges]
         await until(lambda: all(exchange.parts for exchange in exchanges))
-        await until(lambda: connections_in_use() == idle_connections)
+        await until(lambda: connections_in_use() <= idle_connections)
         for exchange in exchanges:
             exchange.disconnected.set()
         await asyncio.gather(*tasks)

@@ -45,7 +45,8 @@ def test_build_fails_without_ca_bundle_and_succeeds_with_it(
     bundle = ssl.get_default_verify_paths().cafile
     assert bundle
     run("make", "build", env=environment | {"CA_BUNDLE": bundle})
-    # The bundle must not be in the image.
+    # The bundle must not be in the image. The package certifi has the same public certificates.
     certificate = Path(bundle).read_text().split("-----")[2].split()[0]
-    where = ("sh", "-c", f"grep -rlF {certificate} /app /opt /run /tmp /root 2>/dev/null | wc -l")
+    find = f"grep -rlF --exclude-dir=certifi {certificate} /app /opt /run /tmp /root 2>/dev/null"
+    where = ("sh", "-c", f"{find} | wc -l")
     assert run("docker", "run", "--rm", f"{PROJECT}-ca-ecs", *where).stdout.strip() == "0"
