@@ -103,7 +103,7 @@ def clone(tmp_path: Path) -> Clone:
 
 
 def _free(count: int) -> list[int]:
-    # Avoid the system's ephemeral ports: a test running in parallel may get one of them next.
+    # Avoid the system's ephemeral ports: another process may get the same or the next one.
     ports: list[int] = []
     while len(ports) < count:
         port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret
@@ -487,8 +487,9 @@ def test_several_problems_are_reported_at_once(clone: Clone) -> None:
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port that this process listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
+    (port,) = _free(1)
+    with socket.create_server(("127.0.0.1", port)):
+        yield port
 
 
 @pytest.mark.parametrize("runtime", ["docker", "host"])
