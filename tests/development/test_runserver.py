@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests import forked
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.waits
 
@@ -36,8 +37,7 @@ class Runserver:
         self.src = directory / "src"
         shutil.copytree(SRC, self.src, ignore=shutil.ignore_patterns("__pycache__"))
         self.output = directory / "output"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.process: ForkServerProcess | None = None
 
     def start(self, *arguments: str, **environment: str | None) -> "Runserver":

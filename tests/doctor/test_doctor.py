@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary0dIeS1ifPRINTED"
@@ -98,18 +99,8 @@ def clone(tmp_path: Path) -> Clone:
     secrets = tmp_path / "env/secrets.env"
     secrets.write_text(f"SECRET_KEY={CANARY * 3}\n")
     secrets.chmod(0o600)
-    ports = dict(zip(("WEB_PORT", "POSTGRES_PORT", "REDIS_PORT"), map(str, _free(3)), strict=True))
+    ports = dict(zip(("WEB_PORT", "POSTGRES_PORT", "REDIS_PORT"), map(str, free_ports(3)), strict=True))
     return Clone(tmp_path, environ=ports | {"COMPOSE_PROJECT_NAME": "clone"})
-
-
-def _free(count: int) -> list[int]:
-    # Avoid the system's ephemeral ports: another process may get the same or the next one.
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.randrange(15_000, 30_000)  # noqa: S311 - no secret
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            ports += [port] if port not in ports else []
-    return ports
 
 
 def _engine(**answers: str) -> Callable[[Clone], None]:
@@ -487,7 +478,7 @@ def test_several_problems_are_reported_at_once(clone: Clone) -> None:
 @pytest.fixture
 def taken() -> Iterator[int]:
     """A port that this process listens on."""
-    (port,) = _free(1)
+    (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", port)):
         yield port
 

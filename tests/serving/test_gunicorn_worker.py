@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests import forked
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.waits
 
@@ -31,8 +32,7 @@ class Gunicorn:
     def __init__(self, directory: Path) -> None:
         self.output = directory / "output"
         self.to_close = ExitStack()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         environment = {
             "DJANGO_SETTINGS_MODULE": "extra_settings",
             "PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests/stack/apps'}",

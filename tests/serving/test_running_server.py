@@ -21,6 +21,7 @@ from django.db import connection
 
 from accounts.models import User
 from tests import forked
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.waits, pytest.mark.django_db(transaction=True)]
 
@@ -46,8 +47,7 @@ class Server:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.output = folder / "output"
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)
         self.environment = (
             os.environ
             | {
