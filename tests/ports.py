@@ -8,8 +8,8 @@ import socket
 def free_ports(count: int) -> list[int]:
     """Return ports of the loopback address that nothing uses.
 
-    They are not among the system's ephemeral ports, since another process may get one of those before
-    the test uses it.
+    They are not among the system's ephemeral ports, since another process may get one of those
+    before the test uses it.
 
     Args:
         count: Number of ports, all different.

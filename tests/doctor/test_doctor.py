@@ -99,7 +99,8 @@ def clone(tmp_path: Path) -> Clone:
     secrets = tmp_path / "env/secrets.env"
     secrets.write_text(f"SECRET_KEY={CANARY * 3}\n")
     secrets.chmod(0o600)
-    ports = dict(zip(("WEB_PORT", "POSTGRES_PORT", "REDIS_PORT"), map(str, free_ports(3)), strict=True))
+    names = ("WEB_PORT", "POSTGRES_PORT", "REDIS_PORT")
+    ports = dict(zip(names, map(str, free_ports(3)), strict=True))
     return Clone(tmp_path, environ=ports | {"COMPOSE_PROJECT_NAME": "clone"})
 
 
