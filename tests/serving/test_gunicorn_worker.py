@@ -99,6 +99,10 @@ def test_forged_forwarded_header_does_not_change_the_client(gunicorn: Gunicorn) 
     assert [record["client"] for record in records] == ["127.0.0.1"]
 
 
+def test_worker_frees_garbage(gunicorn: Gunicorn) -> None:
+    assert gunicorn.request("/garbage/").read() == b"freed"
+
+
 def test_streams_are_closed_and_logged_before_the_timeout(gunicorn: Gunicorn) -> None:
     paths = ["/endless/sync/", "/endless/async/", "/prefix/endless/"]
     streams = [gunicorn.request(path) for path in paths for _ in range(2)]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
+from weakref import ref
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import OperationalError
@@ -80,6 +81,21 @@ async def wait_async(_request: HttpRequest, seconds: int) -> HttpResponse:
     return HttpResponse("done")
 
 
+class Node:
+    """An object that only the garbage collector frees, since it refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def garbage(_request: HttpRequest) -> HttpResponse:
+    """Return whether the process frees garbage before there is much of it."""
+    first = ref(Node())
+    for _ in range(100_000):
+        Node()
+    return HttpResponse("kept" if first() else "freed")
+
+
 def fail(_request: HttpRequest, status: int) -> HttpResponse:
     """Raise the exception that the site answers with that status."""
     raise {400: BadRequest, 403: PermissionDenied, 503: OperationalError}.get(status, RuntimeError)
@@ -95,4 +111,5 @@ urlpatterns = [
     path("wait/<int:seconds>/", wait_async),
     path("prefix/wait/<int:seconds>/", wait_async),
     path("fail/<int:status>/", fail),
+    path("garbage/", garbage),
 ]
