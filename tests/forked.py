@@ -35,9 +35,9 @@ def start(
     With ``traced`` false, coverage does not measure it.
     """
     # Imported here because a child process imports this module.
-    from development.supervisor import PRELOADED
+    from development.supervisor import PRELOADED, PRELOADED_BY_WEB
 
-    _context.set_forkserver_preload(list(PRELOADED))
+    _context.set_forkserver_preload(PRELOADED + PRELOADED_BY_WEB)
     for path in (stdout, stderr):
         path.touch()
     process = _context.Process(

@@ -25,7 +25,7 @@ RELOAD = 3
 BROKEN_CODE = 4
 # The slowest imports among the packages that read no settings. The parent process imports them
 # once, so that a reload need not.
-PRELOADED = (
+PRELOADED = [
     "django.contrib.admin.options",
     "django.contrib.staticfiles.storage",
     "django.core.management.commands.migrate",
@@ -37,15 +37,13 @@ PRELOADED = (
     "django_redis.cache",
     "environs",
     "jwcrypto.jwt",
-    "mcp.server.mcpserver",
-    "oauthlib.openid",
     "psycopg_pool",
     "redis.asyncio",
-    "requests",
     "structlog",
-    "uvicorn.server",
     "watchfiles",
-)
+]
+# The same, of the web process only.
+PRELOADED_BY_WEB = ["mcp.server.mcpserver", "oauthlib.openid", "requests", "uvicorn.server"]
 
 # The modification times of the sources when the child process was started.
 _loaded: dict[Path, int] = {}
@@ -57,11 +55,14 @@ def supervise(main: Callable[[], None]) -> NoReturn:
     If the child exits for a reason that no change of the code can fix, this process exits with the
     same status: a wrong argument, a port in use, or an environment that was invalid at the start.
     """
-    for name in PRELOADED:
+    # Imports leave no garbage.
+    gc.disable()
+    for name in PRELOADED + (PRELOADED_BY_WEB if "runserver" in sys.argv else []):
         with suppress(ImportError):
             import_module(name)
     # Keeps the garbage collector of every child process from scanning all these modules.
     gc.freeze()
+    gc.enable()
     waits_for_change = {BROKEN_CODE}
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))
