@@ -12,8 +12,6 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from redis.exceptions import AuthenticationError
-
 # The message that asks PostgreSQL for TLS; it answers with one byte, S or N.
 # https://www.postgresql.org/docs/18/protocol-message-formats.html
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -37,6 +35,9 @@ def postgres_problem(error: Exception, params: Mapping[str, Any]) -> str:
 
 def redis_problem(error: Exception) -> str:
     """Return why redis-py could not connect or got no reply."""
+    # Not above: migrate does without redis-py.
+    from redis.exceptions import AuthenticationError
+
     if isinstance(error, AuthenticationError):
         return "Redis refuses the login of REDIS_URL. Set the server's current user and password."
     for cause in _causes(error):

@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 import psycopg
 from django.conf import settings
+from django.core.checks import Tags
 from django.core.management import call_command
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands.migrate import Command as MigrateCommand
@@ -76,6 +77,9 @@ class Command(MigrateCommand):
     belongs to a transaction on a separate connection. It is released when the process is killed,
     and a transaction pooler keeps it.
     """
+
+    # The checks of the schema. The others load the URLconf, and so all views.
+    requires_system_checks = (Tags.models, Tags.database)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add --ensure-superuser, which saves `make up` the start of another process."""
