@@ -150,6 +150,18 @@ def test_web_does_not_start_if_a_dependency_fails(
         run(*compose, "down", "--volumes", "--timeout", "1", env=environment)
 
 
+SERVE_FILE = 'cd /tmp && touch "$0" && { python -m http.server 8000 & } && sleep 2 && exec "$@"'
+
+
+@pytest.mark.parametrize(("path", "healthy"), [("livez", True), ("other", False)])
+def test_health_check_of_web_requires_status_200(path: str, healthy: bool, images: Stack) -> None:
+    check = config("ecs")["services"]["web"]["healthcheck"]["test"][1:]
+    command = ("docker", "run", "--rm", f"{PROJECT}-ecs", "sh", "-c", SERVE_FILE, path, *check)
+    assert (run(*command, check=False).returncode == 0) == healthy
+    silent = run("docker", "run", "--rm", f"{PROJECT}-ecs", *check, check=False)
+    assert silent.returncode != 0
+
+
 def test_images_can_be_overridden(layering: str) -> None:
     images = {
         "PYTHON_IMAGE": "mirror.example/python:3.13",
