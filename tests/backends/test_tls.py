@@ -134,6 +134,8 @@ def expired_postgres(
         present = database(certificates, "expired", port=port)
         for name in ("HOST", "PORT", "OPTIONS"):
             monkeypatch.setitem(connection.settings_dict, name, present[name])
+        # An open connection would still lead to the other server.
+        connection.close()
         yield
         # A pool that readiness opened would keep this address for the tests that follow.
         connection.close_pool()  # type: ignore[attr-defined]
