@@ -61,7 +61,7 @@ def test_account_is_locked_for_a_network_after_five_failures(
         assert sign_in(client, "wrong", path=path).status_code == 200
     locked = sign_in(client, "wrong", path=path)
     assert locked.status_code == 429
-    assert locked.headers["Retry-After"] == "600"
+    assert (locked.headers["Retry-After"], locked.headers["Cache-Control"]) == ("600", "no-store")
     assert "Too many attempts" in locked.text
     assert "in 10 minutes" in locked.text
     # The right password is refused too, on both pages and in any spelling of the address.
@@ -112,6 +112,17 @@ def test_account_is_locked_after_fifty_failures_from_many_networks(client: Clien
     for number in range(PER_ACCOUNT):
         assert fail("ada@example.com", f"192.0.2.{number}") == (number == PER_ACCOUNT - 1)
     assert sign_in(client, PASSWORD, REMOTE_ADDR="198.51.100.1").status_code == 429
+
+
+@pytest.mark.usefixtures("ada")
+def test_failures_without_a_request_count_for_their_account_only(client: Client) -> None:
+    for _ in range(PER_ACCOUNT - 1):
+        assert authenticate(None, username="ada@example.com", password="wrong") is None
+    with pytest.raises(TooManyAttemptsError):
+        authenticate(None, username="ada@example.com", password="wrong")
+    assert authenticate(None, username="brook@example.com", password="wrong") is None
+    # The pages count them too.
+    assert sign_in(client, PASSWORD).status_code == 429
 
 
 @pytest.mark.usefixtures("ada")
@@ -317,9 +328,13 @@ class TestKnownDevice:
     def test_known_device_has_five_failures_of_its_own(
         self, device: Client, client: Client
     ) -> None:
+        other = Client()
+        sign_in(other, PASSWORD)
+        other.post("/accounts/logout/")
         statuses = [sign_in(device, "wrong").status_code for _ in range(5)]
         assert statuses == [200] * 4 + [429]
         assert sign_in(device, PASSWORD).status_code == 429
+        assert sign_in(other, PASSWORD).status_code == 302
         assert sign_in(client, PASSWORD).status_code == 302
 
     def test_many_devices_of_an_account_share_fifty_failures(self, ada: User) -> None:

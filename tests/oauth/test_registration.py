@@ -24,6 +24,15 @@ def test_client_registers_and_connects(browser: Client) -> None:
     assert response.status_code == 201
     assert response.headers["Cache-Control"] == "no-store"
     client_id = response.json()["client_id"]
+    assert response.json() == {
+        "client_id": client_id,
+        "client_id_issued_at": int(Application.objects.get().created.timestamp()),
+        "client_name": "Editor",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+    }
     code = allow(browser, client_id=client_id)["code"]
     assert exchange(code, client_id=client_id).status_code == 200
 
@@ -65,6 +74,12 @@ def test_dangerous_redirect_uri_is_refused(uri: Any) -> None:
     assert not Application.objects.exists()
 
 
+@pytest.mark.parametrize(("length", "status"), [(16384, 201), (16385, 400)])
+def test_registration_may_have_16_kib(length: int, status: int) -> None:
+    metadata = json.dumps({"redirect_uris": [CALLBACK]})
+    assert register(metadata.ljust(length).encode()).status_code == status
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -87,7 +102,10 @@ def test_dangerous_redirect_uri_is_refused(uri: Any) -> None:
 def test_invalid_metadata_is_a_client_error(metadata: Any) -> None:
     response = register(metadata)
     assert response.status_code == 400
-    assert response.json()["error"] in ("invalid_client_metadata", "invalid_redirect_uri")
+    has_no_list = isinstance(metadata, dict) and metadata["redirect_uris"] != [CALLBACK]
+    expected = "invalid_redirect_uri" if has_no_list else "invalid_client_metadata"
+    assert response.json()["error"] == expected
+    assert response.json()["error_description"]
     assert not Application.objects.exists()
 
 

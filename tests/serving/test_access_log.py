@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from structlog.contextvars import get_contextvars
 
 from serving.access_log import AccessLog
 from serving.client_ip import client_ip
@@ -49,6 +52,75 @@ async def respond(_scope: object, _receive: object, send: Any) -> None:
     """An application that answers 200."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
+
+
+class Lines(logging.Handler):
+    """Keeps what each line of the log says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: getattr(record, name) for name in ("status", "duration_ms")}
+        self.rows.append(get_contextvars() | fields | {"message": record.getMessage()})
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    logger, kept = logging.getLogger("access"), Lines()
+    logger.addHandler(kept)
+    yield kept
+    logger.removeHandler(kept)
+
+
+async def leave(_scope: object, _receive: object, _send: Any) -> None:
+    """An application whose client disconnects before the response."""
+
+
+async def fail(_scope: object, _receive: object, _send: Any) -> None:
+    raise ZeroDivisionError
+
+
+async def fail_late(scope: object, receive: object, send: Any) -> None:
+    await respond(scope, receive, send)
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("app", "status"), [(respond, 200), (leave, 499), (fail, 500), (fail_late, 200)]
+)
+def test_line_has_method_path_status_duration_and_client_but_no_query(
+    lines: Lines, app: Any, status: int
+) -> None:
+    scope = {
+        "type": "http",
+        "method": "PUT",
+        "path": "/\xe4/" + "a" * 1000,
+        "raw_path": b"/%C3%A4/" + b"a" * 1000,
+        "query_string": b"token=unseen",
+        "client": (PEER, 4711),
+        "headers": [(b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-for", b"192.0.2.1")],
+    }
+
+    async def ask() -> None:
+        request = ApplicationCommunicator(AccessLog(app, 2), scope)
+        if app in (fail, fail_late):
+            with pytest.raises(ZeroDivisionError):
+                await request.wait()
+        else:
+            await request.wait()
+        assert get_contextvars() == {}
+
+    asyncio.run(ask())
+    (line,) = lines.rows
+    path = "/%C3%A4/" + "a" * 992
+    assert line["message"] == f"PUT {path} {status}"
+    assert (line["method"], line["path"], line["status"]) == ("PUT", path, status)
+    assert line["client"] == "203.0.113.9"
+    assert re.fullmatch("[0-9a-f]{32}", line["request_id"])
+    assert 0 <= line["duration_ms"] < 10_000
+    assert "unseen" not in str(line)
 
 
 def request_id(trusted_proxies: int, **headers: str) -> str:

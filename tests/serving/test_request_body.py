@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import shutil
+import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -69,6 +71,15 @@ def test_declared_length_above_the_limit_is_refused_before_reading() -> None:
     asyncio.run(upload())
 
 
+def test_declared_length_at_the_limit_is_accepted() -> None:
+    async def upload() -> None:
+        sent = Upload(RequestBodyLimit(read_all, 1), 10 * MiB)
+        await sent.send(10, more=False)
+        assert (await sent.response())[0] == 200
+
+    asyncio.run(upload())
+
+
 @pytest.mark.parametrize(("chunks", "status"), [(10, 200), (11, 413)])
 def test_undeclared_length_is_counted_while_reading(chunks: int, status: int) -> None:
     async def upload() -> None:
@@ -119,6 +130,7 @@ def test_simultaneous_uploads_cannot_fill_tmp_and_small_forms_still_work(
 
 def test_processes_share_half_of_tmp() -> None:
     alone = RequestBodyLimit(never_called, 1).spool_limit
+    assert alone == shutil.disk_usage(tempfile.gettempdir()).total // 2
     assert RequestBodyLimit(never_called, 4).spool_limit == alone // 4
 
 
@@ -132,5 +144,20 @@ def test_full_tmp_is_answered_with_503() -> None:
         status, headers, page = await sent.response()
         assert (status, headers[b"retry-after"]) == (503, b"5")
         assert TITLE in page
+
+    asyncio.run(upload())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_other_error_and_error_after_the_start_of_a_response_are_not_hidden(number: int) -> None:
+    async def broken(_scope: Any, _receive: Any, send: Any) -> None:
+        if number == errno.ENOSPC:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError(number, "broken")
+
+    async def upload() -> None:
+        sent = Upload(RequestBodyLimit(broken, 1))
+        with pytest.raises(OSError, match="broken"):
+            await sent.client.wait()
 
     asyncio.run(upload())
