@@ -48,13 +48,14 @@ db-upgrade: ## Move the data to the current PostgreSQL major, and keep the old v
 seed: ## Create many demonstration users, the same each time (USERS=1000)
 
 ##@ Check
-.PHONY: doctor env parity test test-stack test-host bench lint format
+.PHONY: doctor env parity test test-stack test-host mutants bench lint format
 doctor: ## Diagnose this machine and configuration (JSON=1 for JSON)
 env: ## Print every variable and the source of its value (ARGS=--json, ARGS=--write)
 parity: ## Compare the dev and ecs targets; fail on unexplained differences
 test: ## Run the tests (T=tests/home for a part, ARGS=… for pytest options, COVERAGE=1 to measure)
 test-stack: ## Test the containers from outside (T=…, ARGS=…)
 test-host: ## Test the host runtime from outside (T=…, ARGS=…)
+mutants: ## Find faults that no test notices (T=src/home/views.py for a part, SAMPLE=20 of each file)
 bench: ## Run the benchmarks and write docs/benchmarks/ (ONLY=reload for a part)
 lint: ## Check code, scripts, Dockerfiles, YAML, links and spelling; find secrets
 format: ## Format the code and apply automatic fixes

@@ -164,6 +164,13 @@ test: env/secrets.env
 test-stack: env/secrets.env
 	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack --numprocesses 2) $(ARGS)
 
+# Python in the dev container; Compose files, Dockerfile, SQL and shell with the verbs that test them.
+mutants: env/secrets.env
+	@$(DEV) build --quiet web
+	@$(DEV) services
+	@$(TOOLS) env SAMPLE=$(SAMPLE) python -m scripts.mutants $(T); status=$$?; \
+	sh scripts/host-python -m scripts.mutants_by_hand $(T) && exit $$status
+
 # Runs on this machine too, on a copy of the work tree in a Compose project of its own.
 bench: env/secrets.env
 	@sh scripts/host-python -m scripts.bench $(ONLY)

@@ -52,7 +52,7 @@ audit:
 	@$(WITH_SBOM_TOOLS) cyclonedx-py environment .local/venv >.local/sbom.json
 	@$(WITH_SBOM_TOOLS) python scripts/audit.py .local/sbom.json $(ARGS)
 
-test-stack bench parity build dev-container reproducible:
+test-stack mutants bench parity build dev-container reproducible:
 	@echo "make $@ needs a Docker engine. Start Docker, and leave out RUNTIME=host." >&2; exit 1
 
 env/secrets.env:
