@@ -31,12 +31,8 @@ async def whoami() -> Caller:
     token = get_access_token()
     if token is None:
         return {"user": None, "client": None, "scopes": []}
-    user = await User.objects.filter(pk=token.subject or 0).afirst()
-    return {
-        "user": user.email if user else None,
-        "client": token.client_id,
-        "scopes": token.scopes,
-    }
+    emails = User.objects.filter(pk=token.subject or 0).values_list("email", flat=True)
+    return {"user": await emails.afirst(), "client": token.client_id, "scopes": token.scopes}
 
 
 @server.resource("methodhub://servers", mime_type="application/json")

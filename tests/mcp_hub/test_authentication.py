@@ -67,6 +67,7 @@ def ping(**headers: str) -> httpx2.Response:
 def test_call_without_token_learns_where_to_sign_in() -> None:
     response = ping()
     assert response.status_code == 401
+    assert response.json() == {"error": "unauthorized"}
     assert response.headers["www-authenticate"] == (
         'Bearer scope="mcp",'
         'resource_metadata="http://localhost/.well-known/oauth-protected-resource/mcp"'
@@ -148,6 +149,7 @@ def test_token_that_is_not_valid_here_is_refused(
     AccessToken.objects.update(**changes)
     response = ping(authorization="Bearer secret")
     assert response.status_code == 401
+    assert response.json() == {"error": "invalid_token"}
     assert 'error="invalid_token"' in response.headers["www-authenticate"]
 
 
@@ -164,6 +166,7 @@ def test_missing_scope_is_refused_and_named(token: AccessToken) -> None:
     AccessToken.objects.update(scope="other")
     response = ping(authorization="Bearer secret")
     assert response.status_code == 403
+    assert response.json() == {"error": "insufficient_scope"}
     assert 'scope="mcp",error="insufficient_scope"' in response.headers["www-authenticate"]
 
 

@@ -45,6 +45,11 @@ CROWD = 30
 def test_client_of_each_generation_uses_tool_and_resource(mode: str) -> None:
     async def scenario() -> tuple[Any, Any]:
         async with running(hub.server) as site, connected(site, site, mode=mode) as client:
+            # A client of the later generation does not ask for them.
+            if mode == "legacy":
+                assert client.server_info
+                assert client.server_info.title == "MCP Method Hub"
+                assert "Call whoami" in (client.instructions or "")
             assert [tool.name for tool in (await client.list_tools()).tools] == ["whoami"]
             called = await client.call_tool("whoami")
             read = await client.read_resource("methodhub://servers")

@@ -242,6 +242,20 @@ async def open_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(events())
 
 
+def broken_stream(request: HttpRequest) -> StreamingHttpResponse:
+    """Stream one part, then fail."""
+
+    def parts() -> Iterator[str]:
+        yield "first"
+        raise ZeroDivisionError
+
+    async def parts_async() -> AsyncIterator[str]:
+        for part in parts():
+            yield part
+
+    return StreamingHttpResponse(parts_async() if "async" in request.GET else parts())
+
+
 def wait(_request: HttpRequest) -> HttpResponse:
     """Hold the thread until the gate opens."""
     started.append(threading.current_thread().name)
@@ -280,6 +294,7 @@ urlpatterns = [
     *(path(f"async/{view.__name__}/", as_async(view)) for view in VIEWS),
     path("event_loop/", event_loop),
     path("begun_stream/", begun_stream),
+    path("broken_stream/", broken_stream),
     path("failed_transaction/", failed_transaction),
     path("open_stream/", open_stream),
     path("wait/", wait),
@@ -628,6 +643,20 @@ def test_cancelled_stream_is_closed(
         assert gate.closed.is_set()
 
     asyncio.run(cancel())
+    assert signals == ["started", "finished"]
+
+
+@pytest.mark.parametrize("query", ["", "?async"])
+def test_error_in_a_stream_reaches_the_server_which_logs_it_and_closes_the_connection(
+    ours: ThreadPoolASGIHandler, signals: list[str], query: str
+) -> None:
+    async def broken() -> None:
+        exchange = Exchange(f"/broken_stream/{query}")
+        with pytest.raises(ZeroDivisionError):
+            await exchange(ours)
+        assert exchange.text == "first"
+
+    asyncio.run(broken())
     assert signals == ["started", "finished"]
 
 
