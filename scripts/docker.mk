@@ -159,10 +159,10 @@ test: env/secrets.env
 	@$(DEV) services
 	@$(TOOLS) env COVERAGE=$(COVERAGE) sh scripts/test $(T) $(ARGS)
 
-# Runs on this machine, with the host runtime's Python. The whole suite runs in two processes, because
+# Runs on this machine, with the host runtime's Python. The whole suite runs in three processes, because
 # most tests wait for containers (tests/stack/conftest.py divides it).
 test-stack: env/secrets.env
-	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack --numprocesses 2) $(ARGS)
+	@sh scripts/host-python -m pytest --config-file tests/stack/pytest.toml --rootdir . $(or $(T),tests/stack --numprocesses 3) $(ARGS)
 
 # Python in the dev container; Compose files, Dockerfile, SQL and shell with the verbs that test them.
 mutants: env/secrets.env

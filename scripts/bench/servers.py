@@ -12,7 +12,7 @@ from typing import Any
 from scripts.bench.clone import FOLDER, RUNS
 from scripts.bench.cpu import seconds_of
 from scripts.bench.results import Figure, at_least, at_most, ratios
-from scripts.stack.engine import EDGE, PROJECT, ROOT, Container, Stack, run
+from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run
 
 HERE = ROOT / "scripts/bench"
 WORKERS = 2
@@ -108,7 +108,7 @@ class Servers:
         )
         # With this label the container is removed together with the project.
         self.client = run(
-            *("docker", "run", "--detach", "--init", "--network", EDGE),
+            *("docker", "run", "--detach", "--init", "--network", self.stack.edge),
             *("--label", f"com.docker.compose.project={PROJECT}", image),
         ).stdout.strip()
         self.session = self.staff = ""

@@ -34,8 +34,6 @@ IDLE_TIMEOUT = 60
 # Not the developer's own project. The name is fixed so that the next run removes what a killed run
 # left behind.
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "methodhub") + "-stack"
-# The networks of web's clients, and of PostgreSQL and Redis.
-EDGE, DATA = f"{PROJECT}_edge", f"{PROJECT}_data"
 SECRETS = (
     "SECRET_KEY",
     "SECRET_KEY_FALLBACKS",
@@ -180,7 +178,7 @@ class Container:
     def address(self) -> str:
         """The IP address in the network of the clients, or in the only network."""
         networks = self.inspect()["NetworkSettings"]["Networks"]
-        network = networks.get(EDGE) or next(iter(networks.values()))
+        network = networks.get(self.stack.edge) or next(iter(networks.values()))
         return str(network["IPAddress"])
 
     @property
@@ -233,12 +231,15 @@ class Container:
 class Stack:
     """A separate Compose project with its own images, network, volume and ports."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, project: str = PROJECT) -> None:
         """Build both targets. Logs of removed containers are saved in the directory ``logs``."""
         self._logs = logs
+        self.project = project
+        # The networks of web's clients, and of PostgreSQL and Redis.
+        self.edge, self.data = f"{project}_edge", f"{project}_data"
         self.canaries = {name: f"canary{secrets.token_hex(30)}" for name in SECRETS}
         self.env = {
-            "COMPOSE_PROJECT_NAME": PROJECT,
+            "COMPOSE_PROJECT_NAME": project,
             **{f"CANARY_{name}": value for name, value in self.canaries.items()},
         }
         run("sh", "scripts/certificates", ".local/tls")
@@ -256,8 +257,9 @@ class Stack:
         return done.stdout
 
     def up(self) -> None:
-        """Start PostgreSQL and Redis, migrate, and start web."""
+        """Start PostgreSQL and Redis, migrate, create the superuser, and start web."""
         self.compose("up", "--detach", "--wait", "--quiet-pull")
+        self._ensure_superuser()
 
     def watch_idle_connection(self) -> None:
         """Send two requests over one connection, a load balancer's idle timeout apart.
@@ -310,7 +312,7 @@ class Stack:
         name = self.compose("run", *given, service, *command, target=target).split()[-1]
         return Container(self, name)
 
-    def ensure_superuser(self) -> None:
+    def _ensure_superuser(self) -> None:
         """Create the superuser, from a dev container because the ecs target refuses to."""
         command = ("python", "manage.py", "ensure_superuser")
         self.compose("run", "--rm", "--no-deps", "web", *command, target="dev")
@@ -322,8 +324,8 @@ class Stack:
         port's proxy goes on accepting connections after the server is gone.
         """
         done = run(
-            *("docker", "run", "--rm", "--interactive", "--network", EDGE),
-            *(f"{PROJECT}-ecs", "python", "-", *arguments),
+            *("docker", "run", "--rm", "--interactive", "--network", self.edge),
+            *(f"{self.project}-ecs", "python", "-", *arguments),
             input=(ROOT / script).read_text(),
             timeout=timeout,
         )
@@ -339,14 +341,18 @@ class Stack:
 
     def keep_logs(self) -> list[Path]:
         """Save the logs of all containers; return the files of these and of removed ones."""
-        filter_ = f"label=com.docker.compose.project={PROJECT}"
+        filter_ = f"label=com.docker.compose.project={self.project}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             self.keep_log(Container(self, name))
         return sorted(self._logs.glob("*.log"))
 
     def remove(self) -> None:
         """Remove all containers, networks and volumes of the project."""
-        filter_ = f"label=com.docker.compose.project={PROJECT}"
+        filter_ = f"label=com.docker.compose.project={self.project}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             run("docker", "rm", "--force", "--volumes", name)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
+
+    def remove_images(self) -> None:
+        """Remove the images of both targets."""
+        run("docker", "rmi", "--force", f"{self.project}-dev", f"{self.project}-ecs")

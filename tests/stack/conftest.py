@@ -1,4 +1,4 @@
-"""Fixtures of the stack tests: one stack, built and started once."""
+"""Fixtures of the stack tests: a stack, built and started once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from scripts.stack.engine import PROJECT, ROOT, Container, Stack, run
+from scripts.stack.engine import PROJECT, Container, Stack, run
 from tests.stack import figures
+from tests.stack.built import built_stack
 
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Stack]:
     """Both targets' images, built in the stack tests' own project. Nothing runs yet."""
-    stack = Stack(ROOT / ".local" / "test-stack" / "logs")
-    yield stack
-    stack.keep_logs()
-    stack.remove()
-    run("docker", "rmi", "--force", f"{PROJECT}-dev", f"{PROJECT}-ecs")
+    with built_stack(PROJECT) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +39,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("last") is not None)
 
 
-class ByFolder(LoadScopeScheduling):  # type: ignore[misc]
-    """Runs the tests of the shared stack in one process, and projects/ beside them in another."""
+class ByStack(LoadScopeScheduling):  # type: ignore[misc]
+    """Runs the tests that share a stack, and each file of projects/, in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return file if folder.endswith("/projects") else folder
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByStack:
     """Choose the scheduler for --numprocesses."""
-    return ByFolder(config, log)
+    return ByStack(config, log)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Make the certificates before several processes need them."""
+    if not hasattr(session.config, "workerinput"):
+        run("sh", "scripts/certificates", ".local/tls")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -174,7 +174,6 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Co
         env={"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"},
         options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
     ).wait_ready(60)
-    stack.ensure_superuser()
     yield request.param, web
     # All tests share one address, which must not stay locked.
     web.exec("python", "manage.py", "clear_lockouts")

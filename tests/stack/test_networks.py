@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scripts.stack.engine import EDGE, PROJECT, Stack, run
+from scripts.stack.engine import PROJECT, Stack, run
 
 PORTS = {"postgres": 5432, "redis": 6379}
 # An address of a documentation network, which no machine has (RFC 5737).
@@ -39,7 +39,9 @@ def addresses(stack: Stack) -> list[str]:
 def test_edge_network_reaches_neither_postgres_nor_redis(stack: Stack) -> None:
     wanted = addresses(stack)
     command = ("python", "-c", CONNECT, *wanted)
-    on_edge = run("docker", "run", "--rm", "--network", EDGE, f"{PROJECT}-ecs", *command).stdout
+    on_edge = run(
+        "docker", "run", "--rm", "--network", stack.edge, f"{PROJECT}-ecs", *command
+    ).stdout
     assert json.loads(on_edge) == dict.fromkeys(wanted, False)
     for service in ("web", "worker"):
         inside = stack.container(service).exec(*command)

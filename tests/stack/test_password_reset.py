@@ -27,7 +27,6 @@ class Site(NamedTuple):
 @pytest.fixture
 def site(stack: Stack) -> Iterator[Site]:
     """A site behind TLS with a slow mail server."""
-    stack.ensure_superuser()
     # The worker of the stack would take the tasks, and has no mail server.
     other_worker = stack.container("worker")
     other_worker.docker("stop")

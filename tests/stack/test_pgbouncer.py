@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.stack.engine import DATA, PROJECT, Answer, Browser, Container, Stack, run, wait_for
+from scripts.stack.engine import PROJECT, Answer, Browser, Container, Stack, run, wait_for
 from tests.stack.figures import figure
 
 IMAGE = f"{PROJECT}-pgbouncer"
@@ -35,7 +35,7 @@ class Pooler:
         # With these labels, the next run finds and removes the container that a killed run left.
         labels = (("project", PROJECT), ("service", "pgbouncer"))
         self.id = run(
-            *("docker", "run", "--detach", "--network", DATA),
+            *("docker", "run", "--detach", "--network", stack.data),
             *("--network-alias", "pgbouncer"),
             *(f"--label=com.docker.compose.{name}={value}" for name, value in labels),
             *(
@@ -64,7 +64,6 @@ class Pooler:
 
 @pytest.fixture(scope="module")
 def pooler(stack: Stack) -> Iterator[Pooler]:
-    stack.ensure_superuser()
     made = Pooler(stack)
     yield made
     made.remove()

@@ -43,7 +43,6 @@ def test_open_streams_of_users_do_not_slow_pages(
 ) -> None:
     web = stack.start(env=EXTRA_SITE | env, options=APPS).wait_ready()
     try:
-        stack.ensure_superuser()
         browser = web.browser()
         password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
         assert browser.login("admin@example.com", password).status == 302

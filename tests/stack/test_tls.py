@@ -12,7 +12,6 @@ from scripts.stack.engine import Browser, Container, Stack
 @pytest.fixture(scope="module")
 def behind_tls(stack: Stack) -> Iterator[Container]:
     """A container with TLS_IN_FRONT and one trusted proxy, like a task behind a load balancer."""
-    stack.ensure_superuser()
     container = stack.start(env={"TLS_IN_FRONT": "true", "TRUSTED_PROXY_COUNT": "1"})
     yield container.wait_ready()
     container.remove()

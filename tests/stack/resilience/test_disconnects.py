@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,17 +32,21 @@ def test_disconnects_leak_no_database_connection(stack: Stack, path: str) -> Non
     try:
         container.wait_ready()
         browser = container.browser()
-        stack.ensure_superuser()
         password = stack.canaries["DJANGO_SUPERUSER_PASSWORD"]
         assert browser.login("admin@example.com", password).status == 302
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
         address = urlsplit(container.url)
         chance = random.Random(1)  # noqa: S311 - to be repeatable
-        for _ in range(REQUESTS):
+
+        def disconnect_after(seconds: float) -> None:
             with socket.create_connection((str(address.hostname), address.port)) as connection:
                 connection.sendall(request.encode())
-                time.sleep(chance.random() * 0.1)
+                time.sleep(seconds)
+
+        # As many at once as there are connections, so that few requests wait for one.
+        with ThreadPoolExecutor(POOL) as clients:
+            list(clients.map(disconnect_after, [chance.random() * 0.1 for _ in range(REQUESTS)]))
         time.sleep(1)
         statuses = [browser.get("/admin/").status for _ in range(10)]
         figure("disconnects", f"{REQUESTS} requests to {path}, a pool of {POOL}", "10 pages: 200")
