@@ -100,7 +100,7 @@ class Balancer:
             await asyncio.sleep(0.05)
         self.turn += 1
         name = names[self.turn % len(names)]
-        draining = self.failed_probes[name] > 0
+        failed_probes = self.failed_probes[name]
         try:
             async with asyncio.timeout(20):
                 if self.idle[name]:
@@ -114,10 +114,12 @@ class Balancer:
         if status != 200:
             self.failures.append(f"{name}: {status}")
         self.served[name] += 1
-        if draining:
+        if failed_probes:
             self.served_draining += 1
-            if stays_open:
-                self.failures.append(f"{name}: no Connection: close while it drains")
+        # The workers of a container get SIGTERM one after the other. By the second failed probe,
+        # all of them have it.
+        if failed_probes > 1 and stays_open:
+            self.failures.append(f"{name}: no Connection: close while it drains")
         if stays_open:
             self.idle[name].append(connection)
         else:
