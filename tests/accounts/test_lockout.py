@@ -161,6 +161,16 @@ def test_lockout_lasts_ten_minutes_despite_further_attempts(client: Client) -> N
     assert sign_in(client, PASSWORD).status_code == 302
 
 
+@pytest.mark.django_db(transaction=True)
+def test_next_attempt_is_accepted_once_all_counters_have_room() -> None:
+    count_attempt({"a": 1}, timedelta(minutes=1))
+    count_attempt({"b": 1}, timedelta(minutes=5))
+    count_attempt({"c": 1}, timedelta(minutes=2))
+    with pytest.raises(TooManyAttemptsError) as refused:
+        count_attempt({"a": 1, "b": 1, "c": 1})
+    assert 290 < refused.value.retry_after <= 300
+
+
 @pytest.mark.usefixtures("ada")
 def test_refused_attempts_do_not_use_up_other_limits(client: Client) -> None:
     for _ in range(PER_ACCOUNT + PER_NETWORK):

@@ -48,6 +48,7 @@ def test_client_of_each_generation_uses_tool_and_resource(mode: str) -> None:
             # A client of the later generation does not ask for them.
             if mode == "legacy":
                 assert client.server_info
+                assert client.server_info.name == "methodhub"
                 assert client.server_info.title == "MCP Method Hub"
                 assert "Call whoami" in (client.instructions or "")
             assert [tool.name for tool in (await client.list_tools()).tools] == ["whoami"]

@@ -147,8 +147,9 @@ def test_task_of_a_killed_worker_runs_again(queue: Queue) -> None:
 
 def test_stopped_worker_finishes_running_tasks_and_starts_no_others(queue: Queue) -> None:
     worker = queue.start()
-    # One worker runs four tasks at once. The fifth has to wait.
-    queue.enqueue(*"abcde", seconds=8)
+    # One worker runs four tasks at once. The fifth has to wait. Docker kills a container after 10 s
+    # unless Compose gives it more.
+    queue.enqueue(*"abcde", seconds=12)
     queue.wait_for_lines("start", 4, 30)
 
     stopped = time.monotonic()
