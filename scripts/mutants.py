@@ -176,6 +176,11 @@ def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[s
 
 def main(*names: str) -> int:
     """Print the mutants that no test notices, and scores; return 1 if one is not listed."""
+    names = names or ("src/",)
+    sources = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / "src").rglob("*.py"))}
+    chosen = [name for name in sources if name.startswith(names) and "/migrations/" not in name]
+    if not chosen:
+        return 0
     for module in PRELOADED:
         importlib.import_module(module)
     shutil.rmtree(COPY, ignore_errors=True)
@@ -188,11 +193,8 @@ def main(*names: str) -> int:
     # Noticed mutants, which are not run again until their file changes.
     killed: dict[str, str] = json.loads(KILLED.read_text()) if KILLED.exists() else {}
     unnoticed = 0
-    for path in sorted((ROOT / "src").rglob("*.py")):
-        name = str(path.relative_to(ROOT))
-        if "migrations" in name or not name.startswith(names or ""):
-            continue
-        source = path.read_text()
+    for name in chosen:
+        source = sources[name].read_text()
         tests = covering(data, name, source)
         made = list(mutants(source))
         if sample := os.environ.get("SAMPLE"):
