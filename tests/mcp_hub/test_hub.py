@@ -27,6 +27,7 @@ from structlog.contextvars import get_contextvars
 from accounts.models import User
 from mcp_hub import hub
 from mcp_hub.server import Server
+from tests import forked
 from tests.mcp_hub.site import (
     MODES,
     call,
@@ -240,17 +241,11 @@ def test_process_imports_no_mcp_package_while_the_hub_is_off() -> None:
         "& {'mcp', 'mcp_hub', 'mcp_types', 'pydantic', 'starlette', 'httpx2', 'oauth2_provider', "
         "'oauthlib', 'jwcrypto'}))"
     )
-
-    def imported(hub: str) -> str:
-        environment = os.environ | {"MCP_HUB": hub, "PYTHONPATH": str(django_settings.SRC)}
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    assert imported("false") == "[]"
-    assert "mcp_hub" in imported("true")
+    source = django_settings.SRC
+    environment = os.environ | {"MCP_HUB": "false", "PYTHONPATH": str(source)}
+    off = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert off.stdout.strip() == "[]"
+    on = forked.run("-c", code, env=environment | {"MCP_HUB": "true"}, cwd=source)
+    assert "mcp_hub" in on.stdout
