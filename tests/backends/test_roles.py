@@ -9,8 +9,10 @@ from typing import LiteralString
 import psycopg
 import pytest
 from django.conf import settings as django_settings
+from django.core.management import call_command
 from django.db import connection
 
+from accounts.models import User
 from backends.apps import check_role
 from backends.database import connected_as_owner, warn_about_server
 
@@ -50,6 +52,13 @@ def test_web_role_creates_no_temporary_table() -> None:
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         session.execute("CREATE TEMPORARY TABLE stray (id integer)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flush_works_although_the_web_role_may_not_truncate() -> None:
+    User.objects.create_user("ada@example.com")
+    call_command("flush", interactive=False, verbosity=0)
+    assert not User.objects.exists()
 
 
 def test_one_role_for_everything_is_reported(caplog: pytest.LogCaptureFixture) -> None:
