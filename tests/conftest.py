@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -29,8 +30,16 @@ sys.addaudithook(refuse_public_sockets)
 # Django calls ready() again for a test that changes INSTALLED_APPS, and each call would make zeal
 # count every query once more.
 ZealConfig.ready = lambda _self: None
+# Importing the tests creates many objects and no garbage.
+gc.disable()
 # The database that one worker migrates and the others copy.
 TEMPLATE = f"test_{connection.settings_dict['NAME']}_template"
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from scanning all imported packages again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

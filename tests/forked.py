@@ -8,6 +8,7 @@ nothing of this project. runserver starts its child processes in the same way
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import runpy
@@ -89,6 +90,8 @@ def _become(
     traced: bool,
 ) -> None:
     os.setsid()
+    # Keeps the garbage collector from scanning the imported packages.
+    gc.freeze()
     if not traced and (coverage := sys.modules.get("coverage")):
         coverage.Coverage.current().stop()
     sys.addaudithook(refuse_public_sockets)
