@@ -43,8 +43,16 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow-waiting tests first, so that other tests run while they wait."""
-    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+    """Run slow-waiting tests first, so that other tests run while they wait.
+
+    The very first need no database: one worker migrates it while the others run them.
+    """
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("waits") is None,
+            item.get_closest_marker("django_db") is not None,
+        )
+    )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

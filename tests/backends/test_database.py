@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import psycopg
@@ -95,18 +96,23 @@ def test_statement_of_a_request_is_ended_after_three_seconds() -> None:
 
 
 def idle_transaction(seconds: float) -> None:
-    with transaction.atomic():
-        User.objects.count()
-        time.sleep(seconds)
-        User.objects.count()
+    try:
+        with transaction.atomic():
+            User.objects.count()
+            time.sleep(seconds)
+            User.objects.count()
+    finally:
+        connection.close()
 
 
 @pytest.mark.waits
 @pytest.mark.django_db(transaction=True)
 def test_idle_transaction_of_a_request_is_ended_after_ten_seconds() -> None:
-    idle_transaction(9)
-    with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
-        idle_transaction(11)
+    with ThreadPoolExecutor() as threads:
+        shorter, longer = (threads.submit(idle_transaction, seconds) for seconds in (9, 11))
+        shorter.result()
+        with pytest.raises(DatabaseError, match="idle-in-transaction timeout"):
+            longer.result()
 
 
 @pytest.mark.django_db(transaction=True)
