@@ -26,7 +26,7 @@ class RequestThread(Executor):
     By itself, Django keeps a connection until it closes the response. A stream would then hold one
     for as long as it is open, and a request that is cancelled might never return its own. So this
     thread returns its connections after each call. Consequence: each call with a query takes a
-    connection from the pool, which checks it with a round trip.
+    connection from the pool.
     """
 
     def __init__(self) -> None:

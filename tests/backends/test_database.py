@@ -19,7 +19,12 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from accounts.models import User
-from backends.database import set_role_limits, statement_timeout, warn_about_server
+from backends.database import (
+    TRUSTED_AFTER_REPLY,
+    set_role_limits,
+    statement_timeout,
+    warn_about_server,
+)
 from tests import forked
 from tests.backends.proxy import Proxy
 
@@ -160,14 +165,47 @@ def test_statement_timeout_ends_with_its_block() -> None:
         assert connection.connection.reply_timeout == 4
 
 
+def use(database: DatabaseWrapper) -> int:
+    """Use a connection of the pool, as a request does, and return the process that served it."""
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    database.close()
+    return int(pid)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_only_an_idle_connection_is_checked(postgres: Proxy, proxied: DatabaseWrapper) -> None:
+    # Otherwise the first use would open a second connection.
+    proxied.pool.open(wait=True)
+    use(proxied)
+    before = postgres.sent
+    use(proxied)
+    assert postgres.sent == before + 1
+    time.sleep(TRUSTED_AFTER_REPLY)
+    use(proxied)
+    assert postgres.sent == before + 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connection_that_postgresql_closed_is_replaced(
+    proxied: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.database.TRUSTED_AFTER_REPLY", 60)
+    pid = use(proxied)
+    with connection.cursor() as cursor:
+        # Returns when the process has ended, or after five seconds.
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    assert use(proxied) != pid
+
+
 @pytest.mark.django_db(transaction=True)
 def test_silent_postgresql_fails_a_request_within_three_seconds(
     postgres: Proxy, proxied: DatabaseWrapper
 ) -> None:
     """The pool checks its idle connection for a second, then waits two for another."""
-    with proxied.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    proxied.close()
+    use(proxied)
+    time.sleep(TRUSTED_AFTER_REPLY)
     postgres.pause()
     start = time.monotonic()
     with pytest.raises(OperationalError):
