@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
 from django.core.cache import caches
 from django.utils.crypto import constant_time_compare
@@ -116,10 +117,25 @@ class SessionStore(DatabaseSessionStore):
 
     def save(self, must_create: bool = False) -> None:
         """Save to PostgreSQL, then to the cache."""
-        super().save(must_create)
-        # Without a key, the parent calls create(), which comes back here.
+        if self.session_key is None:
+            self.create()  # calls this method with must_create
+            return
+        if must_create:
+            super().save(must_create)
+        else:
+            self._update()
         data = self._get_session()  # type: ignore[attr-defined]
         self._write_to_cache(data, self.get_expiry_age())
+
+    def _update(self) -> None:
+        """Update the row in one round trip; the parent also sends BEGIN and COMMIT.
+
+        Raises UpdateError if the row is gone.
+        """
+        row = self.create_model_instance(self._get_session())  # type: ignore[attr-defined]
+        saved = self.model.objects.filter(pk=row.pk)
+        if not saved.update(session_data=row.session_data, expire_date=row.expire_date):
+            raise UpdateError
 
     def delete(self, session_key: str | None = None) -> None:
         """Delete from PostgreSQL, then from the cache."""

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts.models import User
 from backends.cache import RETRY_AFTER_FAILURE
+from backends.database import statement_timeout
 from backends.sessions import CacheGeneration, SessionStore
 from tests.backends.conftest import wait_for
 from tests.backends.proxy import Proxy
@@ -213,7 +215,7 @@ def test_flushed_anonymous_session_stays_empty_after_redis_outage(redis: Proxy) 
     assert read(session) is None
 
 
-def test_load_and_save_are_one_redis_command_each(
+def test_load_and_save_are_one_command_each(
     redis: Proxy,
     django_assert_num_queries: Callable[[int], contextlib.AbstractContextManager[None]],
 ) -> None:
@@ -223,8 +225,29 @@ def test_load_and_save_are_one_redis_command_each(
         assert session["v"] == 1
     assert redis.sent == before + 1
     session["v"] = 2
-    session.save()
+    with django_assert_num_queries(1):
+        session.save()
     assert redis.sent == before + 2
+
+
+def test_session_deleted_meanwhile_is_not_saved(redis: Proxy) -> None:
+    session = SessionStore(stored(v=1))
+    session["v"] = 2
+    SessionStore(session.session_key).delete()
+    with pytest.raises(UpdateError):
+        session.save()
+    assert read(session) is None
+
+
+def test_save_that_times_out_raises_operational_error(redis: Proxy) -> None:
+    """Django takes UpdateError for a session that was deleted, and answers 400."""
+    session = SessionStore(stored(v=1))
+    session["v"] = 2
+    lock = "SELECT 1 FROM django_session WHERE session_key = %s FOR UPDATE"
+    with connection.pool.connection() as other, other.transaction():  # type: ignore[attr-defined]
+        other.execute(lock, [session.session_key])
+        with pytest.raises(OperationalError), statement_timeout(0.1):
+            session.save()
 
 
 def test_expired_session_is_not_cached(redis: Proxy) -> None:
