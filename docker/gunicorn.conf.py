@@ -28,9 +28,6 @@ graceful_timeout = _env.GRACEFUL_TIMEOUT
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 # gunicorn would create it in $HOME, and log an ERROR because the root file system is read-only.
 control_socket_disable = True
-# uvicorn ignores X-Forwarded-* headers. TLS_IN_FRONT and TRUSTED_PROXY_COUNT tell Django which to
-# trust.
-forwarded_allow_ips = ""
 
 loglevel = _env.LOG_LEVEL.lower()
 logconfig_dict = log_config.configure(_env.LOG_LEVEL, _env.LOG_FORMAT)

@@ -15,7 +15,7 @@ from asgiref.typing import (
     HTTPScope,
     Scope,
 )
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from serving.client_ip import client_ip
 
@@ -47,7 +47,8 @@ class AccessLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = _headers(scope)
+        # Without a proxy, any client could reuse the id of another client's request.
+        headers = _headers(scope) if self.trusted_proxies else {}
         request_id = self._request_id(headers)
         context = {
             "request_id": request_id,
@@ -72,30 +73,28 @@ class AccessLog:
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id.encode())]
             await send(event)
 
-        with bound_contextvars(**context):
-            failed = False
-            try:
-                await self.app(scope, receive, send_with_id)
-            except Exception:
-                failed = True
-                raise
-            finally:
-                status = status or (500 if failed else CLIENT_CLOSED_REQUEST)
-                duration = round((time.perf_counter() - start) * 1000, 1)
-                logger.info(
-                    "%s %s %d",
-                    context["method"],
-                    context["path"],
-                    status,
-                    extra={"status": status, "duration_ms": duration},
-                )
+        # The server runs each request in a task, whose context ends with it.
+        bind_contextvars(**context)
+        failed = False
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            failed = True
+            raise
+        finally:
+            status = status or (500 if failed else CLIENT_CLOSED_REQUEST)
+            duration = round((time.perf_counter() - start) * 1000, 1)
+            logger.info(
+                "%s %s %d",
+                context["method"],
+                context["path"],
+                status,
+                extra={"status": status, "duration_ms": duration},
+            )
 
     def _request_id(self, headers: dict[bytes, bytes]) -> str:
-        """Return the id that a trusted proxy gave the request, or a new one.
-
-        Without a proxy, any client could reuse the id of another client's request.
-        """
-        for name in _REQUEST_ID_HEADERS if self.trusted_proxies else ():
+        """Return the id that a trusted proxy gave the request, or a new one."""
+        for name in _REQUEST_ID_HEADERS:
             value = headers.get(name, b"").decode("latin-1")
             if _REQUEST_ID.fullmatch(value):
                 return value

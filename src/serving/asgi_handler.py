@@ -13,6 +13,7 @@ awaits holds no thread. Either way Django alone resolves the URL and calls the v
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,21 +61,16 @@ class ThreadPoolASGIHandler(ASGIHandler):
         self.queued = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request, with a thread for the synchronous calls of asynchronous code."""
-        thread = RequestThread()
-        try:
-            async with ThreadSensitiveContext(executor=thread):
-                await super().__call__(scope, receive, send)
-        finally:
-            # The thread ends after its queued calls.
-            thread.shutdown(wait=False)
-
-    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
         """Choose the middleware chain, and answer the request."""
         path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
         if self.async_handler and path.startswith(self.async_prefixes):
-            await self.async_handler.handle(scope, receive, send)
-            return
+            async with _request_thread():
+                await self.async_handler(scope, receive, send)
+        else:
+            await self.handle(scope, receive, send)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer the request from a thread of the pool."""
         try:
             body = await self.read_body(receive)
         except RequestAborted:
@@ -92,7 +88,8 @@ class ThreadPoolASGIHandler(ASGIHandler):
         if response.closed:
             await self.send_response(response, send)
         else:
-            await self._send_stream(response, transactions, receive, send)
+            async with _request_thread():
+                await self._send_stream(response, transactions, receive, send)
 
     async def _acquire_thread(self, receive: Any) -> bool:
         """Wait for a free thread; return False, without one, if the client disconnects first."""
@@ -168,6 +165,18 @@ class ThreadPoolASGIHandler(ASGIHandler):
             raise group.exceptions[0] from None
         finally:
             await sync_to_async(response.close)()
+
+
+@contextlib.asynccontextmanager
+async def _request_thread() -> AsyncIterator[None]:
+    """Run the synchronous calls of the block's asynchronous code in one thread of their own."""
+    thread = RequestThread()
+    try:
+        async with ThreadSensitiveContext(executor=thread):
+            yield
+    finally:
+        # The thread ends after its queued calls.
+        thread.shutdown(wait=False)
 
 
 def _read_small_file(response: Any) -> bool:

@@ -117,9 +117,13 @@ def close_connections_while_draining(app: ASGI3Application) -> ASGI3Application:
 class DrainingWorker(UvicornWorker):  # type: ignore[misc]  # it is untyped
     """UvicornWorker, on a DrainingServer."""
 
-    # With a WebSocket library installed, uvicorn would accept WebSocket requests, and Django's
-    # handler would log an error for each one. "none" makes it answer them as plain HTTP.
-    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {"ws": "none"}
+    CONFIG_KWARGS = UvicornWorker.CONFIG_KWARGS | {
+        # With a WebSocket library installed, uvicorn would accept WebSocket requests, and Django's
+        # handler would log an error for each one. "none" makes it answer them as plain HTTP.
+        "ws": "none",
+        # TLS_IN_FRONT and TRUSTED_PROXY_COUNT tell Django which X-Forwarded-* headers to trust.
+        "proxy_headers": False,
+    }
 
     async def _serve(self) -> None:
         env = load_or_exit()
