@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +23,11 @@ SECONDS = 4
 CPUS = "2"
 
 PAGE = "/"
+# Counts the users and writes the session.
+WRITING_PAGE = "/writing/"
 PLAIN = "/plain/"
+# Sessions that a writing page takes in turn, so that few requests write the same one at once.
+SESSIONS = 64
 # 325 kB; wrk does not ask for compression.
 STATIC = "/static/admin/js/vendor/xregexp/xregexp.js"
 
@@ -31,28 +36,38 @@ GUNICORN = (
     *("gunicorn", "--bind", "0.0.0.0:8000", "--workers", str(WORKERS), "--access-logfile", "-"),
     *("--worker-tmp-dir", "/dev/shm", "--no-control-socket", "--keep-alive", "75"),  # noqa: S108
 )
+SYNC = (*GUNICORN, "config.wsgi:application")
 # One thread for each connection of the pool.
 GTHREAD = (*GUNICORN, "--threads", "8", "config.wsgi:application")
 PLAIN_UVICORN = (
     *(*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker"),
     "bench_plain:application",
 )
+# granian is written in Rust, and its WSGI mode is the fastest server that we know for a synchronous
+# view. The image does not contain it: its files come from the client's image.
+GRANIAN = (
+    *("python", "-m", "granian", "--interface", "wsgi", "--port", "8000"),
+    *("--host", "0.0.0.0"),  # noqa: S104
+    *("--workers", str(WORKERS), "--blocking-threads", "8", "--access-log"),
+    "config.wsgi:application",
+)
 EMAIL, PASSWORD = "bench@example.com", "measured-not-guessed"
-# Prints the session keys of an ordinary user and of a staff member.
+# Prints the session keys of a staff member and of an ordinary user, who has several.
 PREPARE = f"""
 import django
 django.setup()
 from django.test import Client
 from accounts.models import User
-for email in ("user@example.com", {EMAIL!r}):
+for email, sessions in (({EMAIL!r}, 1), ("user@example.com", {SESSIONS})):
     user, made = User.objects.get_or_create(email=email)
     if made:
         user.is_staff = user.is_superuser = email == {EMAIL!r}
         user.set_password({PASSWORD!r})
         user.save()
-    client = Client()
-    client.force_login(user)
-    print(client.cookies["sessionid"].value)
+    for _ in range(sessions):
+        client = Client()
+        client.force_login(user)
+        print(client.cookies["sessionid"].value)
 """
 # Prints the proportional (PSS) and resident (RSS) memory of all gunicorn processes, in bytes.
 MEMORY = """
@@ -104,6 +119,8 @@ class Servers:
             image,
             "--secret",
             f"id=ca_bundle,src={bundle}",
+            "--build-context",
+            "requirements=requirements",
             str(HERE / "client"),
         )
         # With this label the container is removed together with the project.
@@ -111,12 +128,16 @@ class Servers:
             *("docker", "run", "--detach", "--init", "--network", self.stack.edge),
             *("--label", f"com.docker.compose.project={PROJECT}", image),
         ).stdout.strip()
-        self.session = self.staff = ""
+        self.granian = FOLDER / "granian"
+        shutil.rmtree(self.granian, ignore_errors=True)
+        run("docker", "cp", f"{self.client}:/granian", str(self.granian))
+        self.staff = ""
+        self.sessions: list[str] = []
 
     def serve(self, *command: str, cpus: str = CPUS, target: str = "ecs", **env: str) -> Container:
         """Start a container of the ecs image with the benchmark URLs and wait until it is ready."""
         variables = {
-            "PYTHONPATH": "/app/src:/bench",
+            "PYTHONPATH": "/app/src:/bench:/granian",
             "DJANGO_SETTINGS_MODULE": "bench_settings",
             "WORKERS": str(WORKERS),
         }
@@ -124,12 +145,15 @@ class Servers:
             *command,
             target=target,
             env=variables | env,
-            options=("--volume", f"{HERE}/apps:/bench:ro"),
+            options=(
+                *("--volume", f"{HERE}/apps:/bench:ro"),
+                *("--volume", f"{self.granian}:/granian:ro"),
+            ),
         )
         container.docker("update", "--cpus", cpus)
         container.wait_ready()
-        if not self.session:
-            self.session, self.staff = container.python(PREPARE).split()
+        if not self.sessions:
+            self.staff, *self.sessions = container.python(PREPARE).split()
         return container
 
     @contextlib.contextmanager
@@ -153,15 +177,19 @@ class Servers:
         connections: int = CONNECTIONS,
         watched: tuple[Container, ...] = (),
     ) -> Load:
-        """Load a server with wrk; raises AssertionError when a request fails."""
+        """Load a server with wrk; raises AssertionError when a request fails.
+
+        A writing page takes all sessions in turn, any other the first one.
+        """
         self.expect_page(container, path)
+        sessions = self.sessions if path == WRITING_PAGE else self.sessions[:1]
         before = [seconds_of(each.id) for each in watched]
         wrk = (
             *("wrk", "--threads", "1", "--connections", str(connections)),
             *("--duration", f"{seconds}s", "--timeout", "10s", "--latency"),
             *("--script", "/report.lua", "--header", "Host: localhost"),
-            *("--header", f"Cookie: sessionid={self.session}"),
             f"http://{container.address}:8000{path}",
+            *sessions,
         )
         said = run("docker", "exec", self.client, *wrk).stdout
         cpu = [seconds_of(each.id) - was for each, was in zip(watched, before, strict=True)]
@@ -171,7 +199,7 @@ class Servers:
 
     def expect_page(self, container: Container, path: str) -> None:
         """Raise AssertionError unless the page answers 200: wrk accepts a redirect."""
-        answer = container.browser(Cookie=f"sessionid={self.session}").get(path)
+        answer = container.browser(Cookie=f"sessionid={self.sessions[0]}").get(path)
         assert answer.status == 200, f"{path} answers {answer.status}"
 
     def remove(self) -> None:
@@ -179,48 +207,98 @@ class Servers:
         run("docker", "rmi", "--force", *(f"{PROJECT}-{n}" for n in ("dev", "ecs", "client")))
 
 
-def _rates(servers: Servers, containers: list[Container], path: str) -> list[list[float]]:
-    """Return each server's requests per second in each run; the servers take turns."""
-    for container in containers:
-        servers.load(container, path, seconds=2)
-    rounds = [[servers.load(each, path).rate for each in containers] for _ in range(RUNS)]
-    return [list(column) for column in zip(*rounds, strict=True)]
+# Servers of the same image, which *requests* compares.
+COMPARED: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "ecs": ((), {}),
+    "plain uvicorn, no pool": (PLAIN_UVICORN, {"DJANGO_SETTINGS_MODULE": "bench_plain_settings"}),
+    "plain uvicorn": (PLAIN_UVICORN, {}),
+    "gthread": (GTHREAD, {}),
+    "sync": (SYNC, {"DJANGO_SETTINGS_MODULE": "bench_sync_settings"}),
+    "granian": (GRANIAN, {}),
+}
 
 
 def requests(servers: Servers) -> list[Figure]:
     """wrk with 16 connections against 2 workers on 2 cores. The page is the home page of a
-    signed-in user: the session from Redis, the user from PostgreSQL, and a template. The same image
-    also runs gunicorn with plain uvicorn workers and no pool, and gunicorn's gthread workers (WSGI)
-    with the same pool. Every server writes an access-log line for each request.
+    signed-in user: the session from Redis, the user from PostgreSQL, and a template. The writing
+    page counts the users and writes its session, of which wrk has 64. The same image also runs
+    gunicorn with plain uvicorn workers, without the pool and with it; gunicorn's gthread workers
+    and granian's WSGI mode, with the pool; and gunicorn's sync workers with a persistent connection
+    each, sessions in PostgreSQL alone and a transaction around each request, as projects without a
+    pool use them. Every server writes an access-log line for each request. Processor time is that
+    of the server's container.
     """
-    with servers.serving(
-        lambda: servers.serve(),
-        lambda: servers.serve(*PLAIN_UVICORN, DJANGO_SETTINGS_MODULE="bench_plain_settings"),
-        lambda: servers.serve(*GTHREAD),
-    ) as containers:
-        ecs, plain, gthread = _rates(servers, containers, PAGE)
-        view, _view_plain, view_gthread = _rates(servers, containers, PLAIN)
-    return [
-        Figure("page: ecs", "req/s", ecs),
-        Figure("page: plain uvicorn, no pool", "req/s", plain),
-        Figure("page: gthread", "req/s", gthread),
-        Figure("page: ecs / plain uvicorn", "×", ratios(ecs, plain), at_least(2.5)),
-        Figure("page: ecs / gthread", "×", ratios(ecs, gthread), at_least(0.9)),
-        Figure("trivial view: ecs", "req/s", view),
-        Figure("trivial view: gthread", "req/s", view_gthread),
-        Figure("trivial view: ecs / gthread", "×", ratios(view, view_gthread), at_least(0.9)),
+    starts = [
+        lambda command=command, env=env: servers.serve(*command, **env)
+        for command, env in COMPARED.values()
     ]
+    with servers.serving(*starts) as started:
+        containers = dict(zip(COMPARED, started, strict=True))
+        page = _loads(servers, containers, PAGE)
+        del containers["plain uvicorn, no pool"], containers["plain uvicorn"]
+        writing = _loads(servers, containers, WRITING_PAGE)
+        view = _loads(servers, containers, PLAIN)
+    rates = {name: _rates(loads) for name, loads in page.items()}
+    slow = {name: [load.p99 for load in loads] for name, loads in writing.items()}
+    return [
+        *_figures("page", page, {"plain uvicorn": None, "gthread": 0.9}),
+        Figure(
+            "page: ecs / plain uvicorn, no pool",
+            "×",
+            ratios(rates["ecs"], rates["plain uvicorn, no pool"]),
+            at_least(2.5),
+        ),
+        *_figures("writing page", writing, {"gthread": 0.9, "sync": 1.15, "granian": None}, 2.2),
+        *(Figure(f"writing page: {name}, p99", "ms", times) for name, times in slow.items()),
+        Figure("writing page: ecs / sync, p99", "×", ratios(slow["ecs"], slow["sync"]), at_most(1)),
+        *_figures("trivial view", view, {"gthread": 0.9, "granian": 0.6}, 0.36),
+    ]
+
+
+def _loads(
+    servers: Servers, containers: Mapping[str, Container], path: str
+) -> dict[str, list[Load]]:
+    """Return the loads of each server, which take turns."""
+    for container in containers.values():
+        servers.load(container, path, seconds=2)
+    loads: dict[str, list[Load]] = {name: [] for name in containers}
+    for _ in range(RUNS):
+        for name, container in containers.items():
+            loads[name].append(servers.load(container, path, watched=(container,)))
+    return loads
+
+
+def _rates(loads: list[Load]) -> list[float]:
+    return [load.rate for load in loads]
+
+
+def _figures(
+    what: str,
+    loads: Mapping[str, list[Load]],
+    others: Mapping[str, float | None],
+    cpu_limit: float | None = None,
+) -> list[Figure]:
+    """Return the rates and processor times of servers, and the ratios of ecs to ``others``.
+
+    The values of ``others`` are the least ratios; ``cpu_limit`` is that of ecs, in milliseconds.
+    """
+    figures = [Figure(f"{what}: {name}", "req/s", _rates(each)) for name, each in loads.items()]
+    for name, least in others.items():
+        ratio = ratios(_rates(loads["ecs"]), _rates(loads[name]))
+        target = at_least(least) if least else None
+        figures.append(Figure(f"{what}: ecs / {name}", "×", ratio, target))
+    for name, each in loads.items():
+        cpu = [load.cpu[0] / load.requests * 1000 for load in each]
+        target = at_most(cpu_limit) if cpu_limit and name == "ecs" else None
+        figures.append(Figure(f"{what}: {name}", "ms CPU", cpu, target))
+    return figures
 
 
 def static(servers: Servers) -> list[Figure]:
     """An uncompressed file of 325 kB through WhiteNoise; wrk and servers as in *requests*."""
     with servers.serving(lambda: servers.serve(), lambda: servers.serve(*GTHREAD)) as containers:
-        ecs, gthread = _rates(servers, containers, STATIC)
-    return [
-        Figure("ecs", "req/s", ecs),
-        Figure("gthread", "req/s", gthread),
-        Figure("ecs / gthread", "×", ratios(ecs, gthread), at_least(0.9)),
-    ]
+        named = dict(zip(("ecs", "gthread"), containers, strict=True))
+        return _figures("file", _loads(servers, named, STATIC), {"gthread": 0.9})
 
 
 def memory(servers: Servers) -> list[Figure]:
@@ -278,9 +356,17 @@ def _per_cpu_second(servers: Servers, containers: list[Container]) -> float:
     return sum(load.requests for load in loads) / sum(load.cpu[0] for load in loads)
 
 
+GROWING = {
+    PAGE: "home",
+    "/admin/accounts/user/": "admin list of users",
+    WRITING_PAGE: "writing page",
+}
+
+
 def growth(servers: Servers) -> list[Figure]:
     """One client sends one request after another, in turns, to servers whose databases have 3,
-    100,000 and 1,000,000 users. Signing in hashes a password, which is slow by design.
+    100,000 and 1,000,000 users. Signing in hashes a password, which is slow by design. The writing
+    page counts the users, and PostgreSQL reads them all to do so.
     """
     postgres = servers.stack.container("postgres")
     # The first server creates the users and sessions that every database copies.
@@ -305,7 +391,7 @@ def growth(servers: Servers) -> list[Figure]:
     starts = [lambda size=size: servers.serve(DATABASE_URL=f"{url}users_{size}") for size in sizes]
     times: dict[str, list[list[float]]] = {}
     with servers.serving(*starts) as containers:
-        for path, what in ((PAGE, "home"), ("/admin/accounts/user/", "admin list of users")):
+        for path, what in GROWING.items():
             rounds = [[_get(servers, each, path) for each in containers] for _ in range(24)]
             times[what] = rounds[4:]
         times["sign-in"] = [[_sign_in(each) for each in containers] for _ in range(9)][1:]
@@ -316,7 +402,8 @@ def growth(servers: Servers) -> list[Figure]:
             figures.append(Figure(f"{what}, {size:,} users", "ms", column))
         for size, column in zip(sizes[1:], columns[1:], strict=True):
             ratio = ratios(column, columns[0])
-            figures.append(Figure(f"{what}, {size:,} / 0", "×", ratio, at_most(2)))
+            target = None if what == GROWING[WRITING_PAGE] else at_most(2)
+            figures.append(Figure(f"{what}, {size:,} / 0", "×", ratio, target))
     return figures
 
 

@@ -44,7 +44,7 @@ def streams(servers: Servers) -> list[Figure]:
         return servers.serve(cpus=CPUS, DJANGO_SETTINGS_MODULE="bench_streams_settings")
 
     def page(web: Container, what: str) -> None:
-        browser = web.browser(Cookie=f"sessionid={servers.session}")
+        browser = web.browser(Cookie=f"sessionid={servers.sessions[0]}")
         times = []
         for _ in range(PAGES):
             answer = browser.get(PAGE)

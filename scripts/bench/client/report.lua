@@ -1,4 +1,19 @@
--- Prints wrk's results as JSON for scripts/bench/servers.py.
+-- Sends requests of the sessions given as arguments, in turn, and prints wrk's results as JSON, for
+-- scripts/bench/servers.py.
+local requests, sent = {}, 0
+
+init = function(sessions)
+  for _, session in ipairs(sessions) do
+    wrk.headers["Cookie"] = "sessionid=" .. session
+    table.insert(requests, wrk.format())
+  end
+end
+
+request = function()
+  sent = sent + 1
+  return requests[sent % #requests + 1]
+end
+
 done = function(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
