@@ -165,3 +165,20 @@ def test_bill_of_materials_lists_the_packages_of_the_image(content: dict[str, by
             installed[fields["Name"].lower().replace("_", "-")] = fields["Version"]
     assert listed["django"].startswith("6.1.")
     assert listed == installed
+
+
+# Prints the modules of web that Python would compile in each process.
+WITHOUT_BYTECODE = """
+import os, sys
+import config.asgi
+for name, module in list(sys.modules.items()):
+    spec = getattr(module, "__spec__", None)
+    if spec and spec.cached and not os.path.exists(spec.cached):
+        print(name)
+"""
+
+
+def test_every_module_of_web_has_bytecode(images: Stack) -> None:
+    command = ("docker", "run", "--rm", "--env", "BUILD=true", "--env", "MCP_HUB=true")
+    done = run(*command, f"{PROJECT}-ecs", "python", "-c", WITHOUT_BYTECODE)
+    assert done.stdout == ""
