@@ -32,40 +32,37 @@ STAGE = docker build --quiet --target $(1) --tag $(call IMAGE,$(1)) --file docke
   --secret id=ca_bundle,src="$(or $(CA_BUNDLE),docker/no-ca-bundle.pem)" \
   $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(PYTHON_IMAGE),--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE)) . >/dev/null
 
+# Look for problems, and build the image of a target unless it is built already.
+PREPARE = if $(1) built; then sh scripts/doctor docker built $(2); \
+  else sh scripts/doctor docker quick $(2) && { $(1) image $(OR_EXPLAIN_BUILD); }; fi
+
 # Fail unless a variable is a whole number.
 WHOLE_NUMBER = case "$($(1))" in "" | 0* | *[!0-9]*) \
   echo "$(1) must be a whole number, for example $(1)=3 (got '$($(1))')." >&2; exit 1 ;; esac
 
-# web starts in parallel with PostgreSQL, and migrate runs in web's container. This is two seconds
-# quicker than one step after another. The worker starts last, so that it does not slow web down. The
-# verb ends when migrate has run and web is healthy.
+# All services start at once, and migrate runs in web's container. The verb ends when migrate has run
+# and web is healthy.
 up: env/secrets.env
-	@sh scripts/doctor docker quick dev
-	@$(DEV) build web $(OR_EXPLAIN_BUILD)
-	@$(DEV) begin $(OR_EXPLAIN)
-	@$(DEV) up --detach --no-deps web $(OR_EXPLAIN)
+	@$(call PREPARE,$(DEV),dev)
+	@$(DEV) start $(OR_EXPLAIN)
 	@$(DEV) await $(OR_EXPLAIN)
-	@$(DEV) owner $(OR_EXPLAIN)
-	@$(call MIGRATE,$(DEV) exec -T web python manage.py migrate --ensure-superuser)
+	@$(call MIGRATE,$(DEV) migrate)
 	@$(DEV) await web $(OR_EXPLAIN)
-	@$(DEV) up --detach --no-deps worker $(OR_EXPLAIN)
 	@sh scripts/welcome dev
 
 # A range of ports, such as 8000-8002, gives each replica one.
 WEB_PORTS = $(if $(filter-out 1,$(REPLICAS)),$(WEB_PORT)-$$(($(WEB_PORT) + $(REPLICAS) - 1)),$(WEB_PORT))
 
-# Replace web and the worker. PostgreSQL and Redis keep running, unless an earlier release
-# configured them.
+# Replace web and the worker. PostgreSQL and Redis keep running, unless their configuration changed.
 up-prodlike: env/secrets.env
 	@$(call WHOLE_NUMBER,REPLICAS)
 	@$(call WHOLE_NUMBER,WORKER_REPLICAS)
-	@sh scripts/doctor docker quick ecs
+	@$(call PREPARE,$(ECS),ecs)
 	@$(if $(TLS),sh scripts/certificates .local/tls)
-	@$(ECS) build web $(OR_EXPLAIN_BUILD)
-	@$(ECS) refresh $(OR_EXPLAIN)
-	@$(ECS) services $(OR_EXPLAIN)
+	@WEB_PORT=$(WEB_PORTS) $(ECS) start --scale web=$(REPLICAS) --scale worker=$(WORKER_REPLICAS) $(OR_EXPLAIN)
+	@$(ECS) await $(OR_EXPLAIN)
+	@$(ECS) owner $(OR_EXPLAIN)
 	@$(call MIGRATE,$(ECS) run --rm --no-deps -T migrate)
-	@WEB_PORT=$(WEB_PORTS) $(ECS) up --detach --no-deps --scale web=$(REPLICAS) --scale worker=$(WORKER_REPLICAS) web worker $(OR_EXPLAIN)
 	@$(ECS) await web worker $(OR_EXPLAIN)
 	@sh scripts/welcome ecs "$$(. scripts/docker.sh && docker image inspect --format '{{.Os}}/{{.Architecture}}' "$$project-ecs")"
 
@@ -155,7 +152,7 @@ debug: env/secrets.env
 	  python -X frozen_modules=off -m debugpy --listen 0.0.0.0:5678 manage.py runserver --noreload 0.0.0.0:8000
 
 test: env/secrets.env
-	@$(DEV) build --quiet web
+	@$(DEV) image --quiet
 	@$(DEV) services
 	@$(TOOLS) env COVERAGE=$(COVERAGE) sh scripts/test $(T) $(ARGS)
 
@@ -183,17 +180,17 @@ doctor:
 
 # In a new container, so that it works when web failed to start.
 env:
-	@$(RUNNING) build --quiet web >/dev/null
+	@$(RUNNING) image --quiet >/dev/null
 	@$(RUNNING) run --rm --no-deps web python manage.py env $(ARGS)
 
 parity: env/secrets.env
-	@$(DEV) build --quiet web
-	@$(ECS) build --quiet web
+	@$(DEV) image --quiet
+	@$(ECS) image --quiet
 	@$(DEV) services
 	@sh scripts/parity
 
 lint: env/secrets.env
-	@$(DEV) build --quiet web
+	@$(DEV) image --quiet
 	@$(TOOLS) sh scripts/lint
 	@sh scripts/lint-compose
 

@@ -75,9 +75,8 @@ def build(clone: Clone) -> list[Figure]:
 
 def start(clone: Clone) -> list[Figure]:
     """From the command until it returns, with the page served and the database migrated. The images
-    are already built. When everything already runs, half of the time is Python importing Django to
-    check for unapplied migrations; the rest is the doctor and a build with nothing to do. `make up`
-    skips neither, because it must be correct after any change.
+    are already built, and no file changes. So `make up` migrates a new volume only; `make
+    up-prodlike` always runs migrate, at half a core.
     """
     clone.make("build")
     return [

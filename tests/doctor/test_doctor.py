@@ -469,6 +469,15 @@ def test_quick_mode_prints_problems_only(clone: Clone) -> None:
     assert done.stderr.count("Problem: ") == 1
 
 
+def test_built_image_needs_no_check_of_the_build_tools(clone: Clone) -> None:
+    clone.engine['"compose version"*'] = "echo 2.1"
+    assert clone.doctor("docker", "built", "dev").returncode == 0
+    clone.environ["WEB_PORT"] = "http"
+    done = clone.doctor("docker", "built", "dev")
+    assert done.returncode == 1
+    assert "WEB_PORT must be a port" in done.stderr
+
+
 def test_several_problems_are_reported_at_once(clone: Clone) -> None:
     for case in ("compose old", "buildx missing", "set twice", "secrets readable by others"):
         PROBLEMS[case][0](clone)

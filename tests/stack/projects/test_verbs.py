@@ -63,9 +63,62 @@ def test_up_prints_urls_and_working_login(clone: Clone, browser: Browser) -> Non
 def test_second_up_changes_nothing(clone: Clone) -> None:
     before = clone.container("web")
     secrets = (clone.folder / "env" / "secrets.env").read_text()
-    assert clone.run("make", "up").returncode == 0
+    done = clone.run("make", "up")
+    assert done.returncode == 0
+    assert "Built" not in done.stderr
     assert clone.container("web") == before
     assert (clone.folder / "env" / "secrets.env").read_text() == secrets
+
+
+def test_up_builds_a_changed_image(clone: Clone) -> None:
+    dockerfile = clone.folder / "docker" / "Dockerfile"
+    before = dockerfile.read_text()
+    dockerfile.write_text(before.replace("ENV TARGET=dev", "ENV ADDED=here TARGET=dev"))
+    assert clone.run("make", "up").returncode == 0
+    added = ("docker", "exec", clone.container("web"), "printenv", "ADDED")
+    assert engine.run(*added).stdout.strip() == "here"
+    dockerfile.write_text(before)
+    assert clone.run("make", "up").returncode == 0
+    added = ("docker", "exec", clone.container("web"), "printenv", "ADDED")
+    assert engine.run(*added, check=False).stdout == ""
+    engine.run("docker", "rmi", "--force", f"{PROJECT}-dev")
+    assert "Built" in clone.run("make", "up").stderr
+
+
+def test_up_migrates_a_changed_database(clone: Clone, browser: Browser) -> None:
+    clone.sql("DELETE FROM django_migrations WHERE app = 'sessions'; DROP TABLE django_session")
+    assert clone.run("make", "up").returncode == 0
+    assert clone.sql("SELECT to_regclass('django_session')") == "django_session"
+    # The table held the browser's session.
+    browser.cookies.clear()
+    browser.login(*ADMIN)
+    assert signed_in(browser)
+
+
+def test_up_creates_a_missing_superuser(clone: Clone) -> None:
+    clone.sql("UPDATE accounts_user SET email = 'former@example.com'")
+    assert clone.run("make", "up").returncode == 0
+    assert clone.sql("SELECT count(*) FROM accounts_user WHERE email = 'admin@example.com'") == "1"
+    clone.sql("DELETE FROM accounts_user WHERE email = 'admin@example.com'")
+    clone.sql("UPDATE accounts_user SET email = 'admin@example.com'")
+
+
+def test_up_migrates_after_a_change_of_the_code(clone: Clone) -> None:
+    migration = clone.folder / "src/accounts/migrations/9999_added.py"
+    migration.write_text(
+        "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
+        f"    dependencies = [('accounts', '{last_migration(clone)}')]\n"
+    )
+    assert clone.run("make", "up").returncode == 0
+    added = "SELECT count(*) FROM django_migrations WHERE name = '9999_added'"
+    assert clone.sql(added) == "1"
+    migration.unlink()
+    clone.sql("DELETE FROM django_migrations WHERE name = '9999_added'")
+
+
+def last_migration(clone: Clone) -> str:
+    """Return the name of the newest migration of accounts."""
+    return max(path.stem for path in clone.folder.glob("src/accounts/migrations/0*.py"))
 
 
 def test_owner_and_web_have_roles_of_their_own(clone: Clone) -> None:
@@ -163,6 +216,17 @@ def test_up_prodlike_keeps_backing_services_and_sessions(clone: Clone, browser: 
     stranger = Browser(SITE)
     stranger.login(*ADMIN)
     assert signed_in(stranger)
+
+
+def test_up_prodlike_recreates_changed_backing_services_with_their_ports(clone: Clone) -> None:
+    postgres, redis = clone.container("postgres"), clone.container("redis")
+    clone.replace("compose.base.yml", '"128mb"', '"129mb"')
+    assert clone.run("make", "up-prodlike").returncode == 0
+    assert clone.container("redis") not in ("", redis)
+    assert clone.container("postgres") == postgres
+    published = engine.run("docker", "port", clone.container("redis"), "6379").stdout.strip()
+    assert published == f"127.0.0.1:{WEB_PORT + 11}"
+    clone.replace("compose.base.yml", '"129mb"', '"128mb"')
 
 
 def test_prodlike_serves_hashed_compressed_immutable_static_files(browser: Browser) -> None:
