@@ -15,7 +15,7 @@ from asgiref.typing import (
     HTTPScope,
     Scope,
 )
-from structlog.contextvars import bind_contextvars
+from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from serving.client_ip import client_ip
 
@@ -73,7 +73,9 @@ class AccessLog:
                 event["headers"] = [*event["headers"], (b"x-request-id", request_id.encode())]
             await send(event)
 
-        # The server runs each request in a task, whose context ends with it.
+        # The server runs each request in a task, whose context ends with it. A pipelined request
+        # inherits the context of the one before.
+        clear_contextvars()
         bind_contextvars(**context)
         failed = False
         try:

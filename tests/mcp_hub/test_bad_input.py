@@ -14,8 +14,7 @@ from mcp.types import INTERNAL_ERROR
 from mcp_hub import hub
 from tests.mcp_hub.site import post, post_and_disconnect, running
 
-# They reach every branch of src/ and of the SDK that twice as many reach.
-MESSAGES = 5_000
+MESSAGES = 10_000
 SEED = 1
 VERSION = "2026-07-28"
 META = {

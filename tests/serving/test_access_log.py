@@ -7,10 +7,11 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
-from structlog.contextvars import get_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars
 
 from serving.access_log import AccessLog
 from serving.client_ip import client_ip
@@ -121,6 +122,26 @@ def test_line_has_method_path_status_duration_and_client_but_no_query(
     assert re.fullmatch("[0-9a-f]{32}", line["request_id"])
     assert 0 <= line["duration_ms"] < 10_000
     assert "unseen" not in str(line)
+
+
+def test_line_of_a_pipelined_request_shows_nothing_of_the_one_before(lines: Lines) -> None:
+    """uvicorn starts a pipelined request in the context of the previous one."""
+
+    async def sign_in(scope: object, receive: object, send: Any) -> None:
+        bind_contextvars(user=1)
+        await respond(scope, receive, send)
+
+    async def ask_both() -> None:
+        for app in (sign_in, respond):
+            scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
+            site: Any = AccessLog(app, 0)
+            await site(scope, None, AsyncMock())
+
+    asyncio.run(ask_both())
+    first, second = lines.rows
+    assert first["user"] == 1
+    assert "user" not in second
+    assert second["request_id"] != first["request_id"]
 
 
 def request_id(trusted_proxies: int, **headers: str) -> str:
