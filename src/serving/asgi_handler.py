@@ -61,7 +61,13 @@ class ThreadPoolASGIHandler(ASGIHandler):
         self.queued = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Choose the middleware chain, and answer the request."""
+        """Choose the middleware chain, and answer the request.
+
+        Raises:
+            ValueError: the connection is not HTTP, for example a WebSocket.
+        """
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)  # raises
         path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
         if self.async_handler and path.startswith(self.async_prefixes):
             async with _request_thread():

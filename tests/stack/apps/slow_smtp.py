@@ -22,7 +22,8 @@ class Session(socketserver.StreamRequestHandler):
                 self.reply(354)
                 body = b"".join(iter(self.rfile.readline, b".\r\n")).decode()
                 (site,) = re.findall(r"(https?://[^/]*)/accounts/reset/", body)
-                print(json.dumps({"to": recipient, "site": site}), flush=True)
+                # One write, because a thread of another mail may write between two.
+                print(json.dumps({"to": recipient, "site": site}) + "\n", end="", flush=True)
             self.reply(221 if command == b"QUIT" else 250)
             if command == b"QUIT":
                 return
