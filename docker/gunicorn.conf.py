@@ -35,8 +35,16 @@ log_config.log_uncaught()
 
 
 def when_ready(_server: Arbiter) -> None:
-    """Exclude shared objects from garbage collection: marking them would copy their memory."""
-    gc.collect()
+    """Load what each worker would load at its first request, so that they share its memory.
+
+    Then exclude these objects from garbage collection: marking them would copy their memory.
+    """
+    # They need Django, which the application has set up by now.
+    from django.template import engines
+    from django.urls import get_resolver
+
+    get_resolver().url_patterns  # noqa: B018 - reading it imports the URLconf
+    engines.all()
     gc.freeze()
 
 

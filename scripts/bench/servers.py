@@ -74,7 +74,7 @@ MEMORY = """
 from pathlib import Path
 found = [0, 0]
 for process in Path("/proc").glob("[0-9]*"):
-    if process.joinpath("cmdline").read_bytes().find(b"gunicorn") < 0:
+    if b"/gunicorn\\0" not in process.joinpath("cmdline").read_bytes():
         continue
     for line in process.joinpath("smaps_rollup").read_text().splitlines():
         name, *rest = line.split()

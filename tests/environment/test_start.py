@@ -65,6 +65,16 @@ def test_server_refuses_build_placeholders() -> None:
     assert "BUILD" in done.stderr
 
 
+def test_gunicorn_does_not_start_with_a_broken_urlconf(tmp_path: Path) -> None:
+    settings = "from config.settings import *\nROOT_URLCONF = 'no_such_urls'\n"
+    (tmp_path / "broken_settings.py").write_text(settings)
+    changes = {"DJANGO_SETTINGS_MODULE": "broken_settings", "PYTHONPATH": f"src:{tmp_path}"}
+    command = ("-m", "gunicorn", "-c", "docker/gunicorn.conf.py", "-b", "127.0.0.1:0")
+    done = python(*command, "config.asgi", **SOUND | changes)
+    assert done.returncode not in (None, 0)
+    assert "No module named 'no_such_urls'" in done.stderr
+
+
 def test_build_needs_no_other_variable() -> None:
     done = python(MANAGE, "check", BUILD="true")
     assert done.returncode == 0, done.stderr
