@@ -43,16 +43,17 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run slow-waiting tests first, so that other tests run while they wait.
+    """Spread the tests that mostly wait over the first two thirds of the others.
 
-    The very first need no database: one worker migrates it while the others run them.
+    So the processor is busy while they wait. The very first tests need no database: one worker
+    migrates it while the others run them.
     """
-    items.sort(
-        key=lambda item: (
-            item.get_closest_marker("waits") is None,
-            item.get_closest_marker("django_db") is not None,
-        )
-    )
+    waiting = [item for item in items if item.get_closest_marker("waits")]
+    others = [item for item in items if not item.get_closest_marker("waits")]
+    others.sort(key=lambda item: item.get_closest_marker("django_db") is not None)
+    place = {item: index / len(others) for index, item in enumerate(others)}
+    place |= {item: 0.66 * index / len(waiting) for index, item in enumerate(waiting)}
+    items.sort(key=place.__getitem__)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -37,7 +37,7 @@ def test_every_code_block_is_shell() -> None:
 
 @pytest.mark.parametrize("line", LINES)
 def test_command_prints_what_the_page_promises(clone: Clone, line: str) -> None:
-    # `make test` runs a part here. CI and the newcomer's walkthrough run the whole suite.
+    # `make test` runs a part here. CI runs the whole suite.
     done = clone.run("sh", "-euc", line, T="tests/home")
     assert done.returncode == 0
     promised = line.partition("# you should see: ")[2]
