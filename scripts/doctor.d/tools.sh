@@ -15,8 +15,8 @@ within() {
   shift
   "$@" &
   command=$!
-  # The trap ends the sleep with the timer.
-  (trap 'kill $!; exit' TERM; sleep "$seconds" & wait $!; kill "$command") >/dev/null 2>&1 &
+  # Second by second, because a sleep survives the timer, and a trap that ends it may come too early.
+  (while [ "$seconds" -gt 0 ]; do sleep 1; seconds=$((seconds - 1)); done; kill "$command") >/dev/null 2>&1 &
   timer=$!
   wait "$command"
   status=$?

@@ -424,7 +424,7 @@ def _processes_in(folder: Path) -> list[str]:
 
 def test_doctor_leaves_no_process_behind(clone: Clone) -> None:
     assert clone.doctor("docker").returncode == 0
-    time.sleep(1)
+    time.sleep(2)
     assert _processes_in(clone.folder) == []
 
 
