@@ -5,9 +5,13 @@ explain() {
   # Give containers that are still starting 4 seconds to become healthy or fail.
   tries=0
   while
-    list_failed "$@" >"$results/failed"
+    # One list for both questions: a container that restarts changes its status several times a second.
+    docker ps --all --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.oneoff=False \
+      --format '{{.ID}} {{.Label "com.docker.compose.service"}} {{.Status}}' >"$results/containers"
+    # With FILE, migrate failed, and a container that is up is not the cause.
+    grep -v -e '^[^ ]* migrate ' -e ' Up .*(healthy)' -e ' Created' ${1:+-e " Up "} "$results/containers" >"$results/failed"
     ! grep -qv '(health: starting)' "$results/failed" && [ "$tries" -lt 20 ] \
-      && docker ps --filter "label=com.docker.compose.project=$project" | grep -q '(health: starting)'
+      && grep -q '(health: starting)' "$results/containers"
   do
     sleep 0.2
     tries=$((tries + 1))
@@ -19,14 +23,6 @@ explain() {
   if [ ! -s "$results/failed" ] && [ -s "${1:-}" ]; then
     last_lines "migrate failed" "$1"
   fi
-}
-
-# list_failed [FILE]: print the id, the service and the status of containers that do not run well. With
-# FILE, migrate failed, and a container that is up is not the cause.
-list_failed() {
-  docker ps --all --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.oneoff=False \
-    --format '{{.ID}} {{.Label "com.docker.compose.service"}} {{.Status}}' \
-    | grep -v -e '^[^ ]* migrate ' -e ' Up .*(healthy)' -e ' Created' ${1:+-e " Up "}
 }
 
 # last_lines TITLE FILE: print the end of a log, and the remedy for a known cause.
