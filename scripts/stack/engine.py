@@ -351,7 +351,8 @@ class Stack:
         filter_ = f"label=com.docker.compose.project={self.project}"
         for name in run("docker", "ps", "--all", "--quiet", "--filter", filter_).stdout.split():
             run("docker", "rm", "--force", "--volumes", name)
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
+        # Dev's files name all networks.
+        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "1", target="dev")
 
     def remove_images(self) -> None:
         """Remove the images of both targets."""

@@ -349,6 +349,9 @@ def test_rows_survive_down_and_kill(clone: Clone, how: str) -> None:
     if how == "down":
         assert clone.run("make", "down").returncode == 0
         assert clone.container("postgres") == ""
+        # Of dev's networks too, although the ecs target ran.
+        label = f"label=com.docker.compose.project={PROJECT}"
+        assert engine.run("docker", "network", "ls", "--quiet", "--filter", label).stdout == ""
     else:
         engine.run("docker", "kill", clone.container("postgres"))
     assert clone.run("make", "up").returncode == 0
