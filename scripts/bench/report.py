@@ -68,7 +68,7 @@ def page(results: Sequence[Result]) -> str:
             f"## {result.group}\n",
             f"{result.about}{' (' + '; '.join(differs) + ')' if differs else ''}\n",
             markdown(HEADING, rows(result)),
-            f"\n![{result.group}: median and range of each figure]({result.group}.svg)\n",
+            f"![{result.group}: median and range of each figure]({result.group}.svg)\n",
         ]
     return "\n".join(parts)
 
