@@ -68,17 +68,14 @@ class Clone:
 
     def container(self, service: str) -> str:
         """Return the ids of the service's running containers, one per line."""
-        return engine.run(
-            *("docker", "ps", "--quiet", "--no-trunc"),
-            *("--filter", f"label=com.docker.compose.project={self.project}"),
-            *("--filter", f"label=com.docker.compose.service={service}"),
-        ).stdout.strip()
+        listed = ("docker", "ps", "--quiet", "--no-trunc", *engine.filters(self.project, service))
+        return engine.run(*listed).stdout.strip()
 
     def sql(self, statement: str) -> str:
         """Run SQL as the database's owner over the network and return its output."""
         query = 'exec psql -qtA "$DATABASE_OWNER_URL" -c "$0"'
-        command = ("exec", "-T", "postgres", "sh", "-c", query, statement)
-        return self.run("sh", "scripts/compose", "running", *command).stdout.strip()
+        command = ("docker", "exec", self.container("postgres"), "sh", "-c", query, statement)
+        return self.run(*command).stdout.strip()
 
     def remove(self) -> None:
         """Delete the stack, its data and its images."""

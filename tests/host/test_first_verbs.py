@@ -45,7 +45,11 @@ def test_verb_migrates_a_new_database(
     assert "The database is new. Applying migrations first." in said
     assert expected in said
     assert fresh_clone.sql(f"{USERS} WHERE email = 'admin@example.com'") == [(1,)]
-    assert "The database is new." not in fresh_clone.make(*SEED)
+
+
+def test_migrated_database_is_not_migrated_again(clone: Clone) -> None:
+    # All verbs share this check.
+    assert "The database is new." not in clone.make(*SEED)
 
 
 def test_dump_of_a_new_clone_loads_into_a_new_clone(fresh_clone: Clone, tmp_path: Path) -> None:

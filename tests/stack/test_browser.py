@@ -114,8 +114,7 @@ class Person:
     def make_user(self, email: str) -> str:
         """Create a user that only this target's tests use, and return its address."""
         email = f"{self.target}-{email}"
-        code = f"User.objects.create_user({email!r}, {PASSWORD!r})"
-        self.web.exec("python", "manage.py", "shell", "--verbosity=0", "--command", code)
+        self.web.stack.add_users(PASSWORD, email)
         return email
 
     def take_screenshots(self, name: str) -> None:
@@ -187,8 +186,7 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Co
         options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
     ).wait_ready(60)
     yield request.param, web
-    # All tests share one address, which must not stay locked.
-    web.exec("python", "manage.py", "clear_lockouts")
+    stack.end_lockouts()
     web.remove()
 
 

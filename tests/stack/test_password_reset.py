@@ -45,10 +45,9 @@ def site(stack: Stack) -> Iterator[Site]:
     }
     web = stack.start(env=env)
     worker = stack.start(service="worker", env=env)
-    code = f"for email in {KNOWN}: User.objects.create_user(email, 'correct horse')"
-    web.exec("python", "manage.py", "shell", "--verbosity=0", "--command", code)
+    stack.add_users("correct horse", *KNOWN)
     yield Site(web.wait_ready(), worker, smtp)
-    web.exec("python", "manage.py", "clear_lockouts")
+    stack.end_lockouts()
     for container in (worker, web, smtp):
         container.remove()
     other_worker.docker("start")

@@ -16,16 +16,9 @@ LIMIT = 5
 
 
 @pytest.fixture(autouse=True)
-def clear_lockouts(web: Container) -> Iterator[None]:
-    """End the lockouts of each test, because all tests share one address."""
+def end_lockouts(stack: Stack) -> Iterator[None]:
     yield
-    web.exec("python", "manage.py", "clear_lockouts")
-
-
-def make_user(web: Container, email: str) -> None:
-    """Create a user who can sign in."""
-    code = f"User.objects.create_user({email!r}, {PASSWORD!r})"
-    web.exec("python", "manage.py", "shell", "--verbosity=0", "--command", code)
+    stack.end_lockouts()
 
 
 def sign_in(web: Container, email: str, password: str, **headers: str) -> int:
@@ -36,7 +29,7 @@ def sign_in(web: Container, email: str, password: str, **headers: str) -> int:
 
 
 def test_lockout_holds_across_replicas_and_without_redis(stack: Stack, web: Container) -> None:
-    make_user(web, "replicas@example.com")
+    stack.add_users(PASSWORD, "replicas@example.com")
     other = stack.start().wait_ready(60)
     redis = stack.container("redis")
     redis.docker("pause")
@@ -56,7 +49,7 @@ def test_lockout_holds_across_replicas_and_without_redis(stack: Stack, web: Cont
 def test_sixty_parallel_guesses_at_two_replicas_get_five_tries(
     stack: Stack, web: Container
 ) -> None:
-    make_user(web, "parallel@example.com")
+    stack.add_users(PASSWORD, "parallel@example.com")
     other = stack.start().wait_ready(60)
     try:
         with ThreadPoolExecutor(30) as threads:
@@ -77,7 +70,7 @@ def test_sixty_parallel_guesses_at_two_replicas_get_five_tries(
 
 
 def test_spoofed_headers_do_not_bypass_throttle(stack: Stack, web: Container) -> None:
-    make_user(web, "claims@example.com")
+    stack.add_users(PASSWORD, "claims@example.com")
     behind_proxy = stack.start(env={"TRUSTED_PROXY_COUNT": "1"}).wait_ready(60)
 
     def attempt(password: str, spoofed: str, client: str) -> int:

@@ -56,7 +56,11 @@ def test_verb_migrates_a_new_database(clone: Clone, command: tuple[str, ...]) ->
     engine.run("docker", "exec", clone.container("postgres"), "sh", "-c", NEW_DATABASE)
     assert clone.run("make", *command).returncode == 0
     assert clone.sql(ADMIN) == "1"
-    assert "The database is new" not in clone.run("make", *command, "FORCE=1").stderr
+
+
+def test_migrated_database_is_not_migrated_again(clone: Clone) -> None:
+    # All verbs share this check.
+    assert "The database is new" not in clone.run("make", "db-snapshot", "NAME=second").stderr
 
 
 def test_migrating_a_new_database_leaves_the_dump_intact(clone: Clone) -> None:

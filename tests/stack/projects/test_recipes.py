@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from scripts.stack import engine
 from scripts.stack.clone import Clone
 from scripts.stack.engine import Browser, wait_for
+from tests.stack.projects.test_verbs import REPLICAS
 
 PROJECT = f"{engine.PROJECT}-recipes"
 WEB_PORT = 8850
@@ -124,11 +126,13 @@ def test_backing_service_recipe_starts_the_service_and_sets_its_url(clone: Clone
 
 
 def test_code_of_all_recipes_is_lint_clean(clone: Clone) -> None:
+    # A sixth of the processor time: both tools check only what changed since the last make lint.
+    for tool in ("mypy", "kingfisher"):
+        cache = f".local/cache/{tool}"
+        if (engine.ROOT / cache).exists():
+            shutil.copytree(engine.ROOT / cache, clone.folder / cache)
     assert clone.run("make", "lint").returncode == 0
 
 
-def test_replicas_recipe_starts_three_replicas(clone: Clone) -> None:
-    follow(clone, "replicas")
-    assert len(clone.container("web").split()) == 3
-    for replica in range(3):
-        assert Browser(f"http://localhost:{WEB_PORT + replica}").get("/readyz").status == 200
+def test_replicas_recipe_is_the_command_that_test_verbs_runs() -> None:
+    assert BLOCK.findall(RECIPES["replicas"]) == [("sh", f"{REPLICAS}\n")]

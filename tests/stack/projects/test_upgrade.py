@@ -66,6 +66,14 @@ def query(name: str, statement: str, database: str = "methodhub") -> str:
     return engine.run("docker", "exec", name, *psql).stdout.strip()
 
 
+def differing_files() -> str:
+    """Return the files in which the volume differs from the one of PostgreSQL 17."""
+    volumes = ("--volume", f"{VOLUME}:/now:ro", "--volume", f"{PRISTINE}:/then:ro")
+    diff = ("docker", "run", "--rm", "--network", "none", *volumes, "--entrypoint", "diff")
+    done = engine.run(*diff, "postgres:18", "--brief", "--recursive", "/then", "/now", check=False)
+    return done.stdout + done.stderr
+
+
 def rows(major: int, volume: str) -> str:
     """Return ROWS as a server of this major version reads them in the volume."""
     with server(major, volume) as name:
@@ -211,11 +219,12 @@ def test_interrupted_upgrade_leaves_the_old_volume_working(
     clone: Clone, old: str, how: str
 ) -> None:
     """Each upgrade starts with what the interrupted one before it left. The last one completes."""
-    for step in STEPS:
+    # The first step has no container.
+    for step in STEPS if how == "verb" else STEPS[1:]:
         errors = interrupted(clone, step, how)
         engine.run("docker", "rm", "--force", "--volumes", FILES, *SERVERS, check=False)
         if step != "replacing":
-            assert rows(17, VOLUME) == old, step
+            assert differing_files() == "", step
             assert how == "verb" or AS_IT_WAS in errors, step
     assert clone.run("make", "db-upgrade").returncode == 0
     assert rows(18, VOLUME) == old

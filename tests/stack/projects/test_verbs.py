@@ -20,6 +20,7 @@ PROJECT = f"{engine.PROJECT}-verbs"
 WEB_PORT = 8750
 SITE = f"http://localhost:{WEB_PORT}"
 ADMIN = ("admin@example.com", "admin")
+REPLICAS = "make up-prodlike REPLICAS=3"
 
 
 @pytest.fixture(scope="module")
@@ -275,17 +276,18 @@ def test_prodlike_image_has_no_debug_packages() -> None:
 
 
 def test_replicas_share_sessions(clone: Clone, browser: Browser) -> None:
-    done = clone.run("make", "up-prodlike", "REPLICAS=2", "WORKER_REPLICAS=2")
+    done = clone.run(*REPLICAS.split(), "WORKER_REPLICAS=2")
     assert done.returncode == 0
     assert len(clone.container("worker").split()) == 2
     listed = clone.run("make", "ps").stdout
     assert f"{PROJECT}-worker-2" in listed
-    assert listed.count("(healthy)") == 6
-    other = Browser(f"http://localhost:{WEB_PORT + 1}")
-    assert other.base in done.stdout
-    other.cookies = dict(browser.cookies)
-    assert signed_in(other)
-    assert len(clone.container("web").split()) == 2
+    assert listed.count("(healthy)") == 7
+    for port in (WEB_PORT + 1, WEB_PORT + 2):
+        other = Browser(f"http://localhost:{port}")
+        assert other.base in done.stdout
+        other.cookies = dict(browser.cookies)
+        assert signed_in(other)
+    assert len(clone.container("web").split()) == 3
     assert clone.run("make", "up-prodlike").returncode == 0
     assert len(clone.container("web").split()) == len(clone.container("worker").split()) == 1
     assert signed_in(browser)

@@ -102,13 +102,7 @@ def releases(stack: Stack) -> Iterator[list[Release]]:
         shutil.copytree(changes, folder / changes.name, dirs_exist_ok=True)
         made.append(Release(folder / changes.name))
     yield made
-    sql(stack, FORGET_RELEASES)
-
-
-def sql(stack: Stack, statement: str) -> str:
-    """Run SQL as the superuser and return its output."""
-    psql = ("psql", "--username=postgres", "--tuples-only", "--no-align", "--command", statement)
-    return stack.container("postgres").exec(*psql, "methodhub").strip()
+    stack.sql(FORGET_RELEASES)
 
 
 def in_background(stack: Stack, *arguments: str) -> Callable[[], Any]:
@@ -157,7 +151,7 @@ def test_deployment_that_replaces_a_column_loses_no_request(
         container.wait_ready()
     names = [f"{PROJECT}-{name}" for name in ("old-1", "old-2", "new-1", "new-2")]
     load = in_background(stack, "balance", "1000", *names)
-    wait_for(lambda: sql(stack, "SELECT count(*) > 20 FROM entries_entry") == "t", 30)
+    wait_for(lambda: stack.sql("SELECT count(*) > 20 FROM entries_entry") == "t", 30)
     # Expand.
     second.migrate(stack)
     # Deploy, as ECS does by default: the new replicas are ready before the old ones stop.

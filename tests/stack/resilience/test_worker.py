@@ -22,12 +22,7 @@ import tasks_app
 for name in sys.argv[2:]:
     tasks_app.note.enqueue(name, seconds=float(sys.argv[1]))
 """
-FORGET = """
-import django
-django.setup()
-from django_ox.models import OxTask
-OxTask.objects.filter(task_path="tasks_app.note").delete()
-"""
+FORGET = "DELETE FROM django_ox_oxtask WHERE task_path = 'tasks_app.note'"
 RESET_PASSWORDS = """
 import sys, django
 django.setup()
@@ -37,19 +32,8 @@ for email in sys.argv[1:]:
     User.objects.create_user(email, "correct horse")
     send_password_reset.enqueue(email, "example.com", use_https=True)
 """
-FORGET_USERS = """
-import sys, django
-django.setup()
-from accounts.models import User
-User.objects.filter(email__in=sys.argv[1:]).delete()
-"""
-STATES = """
-import django
-django.setup()
-from django_ox.models import OxTask
-for status in OxTask.objects.filter(task_path="tasks_app.note").values_list("status", flat=True):
-    print(status)
-"""
+FORGET_USERS = "DELETE FROM accounts_user WHERE email LIKE 'mail-%'"
+STATES = "SELECT status FROM django_ox_oxtask WHERE task_path = 'tasks_app.note'"
 
 
 class Note(NamedTuple):
@@ -80,18 +64,12 @@ class Queue:
         wait_for(lambda: worker.inspect()["State"]["Health"]["Status"] == "healthy", 60)
         return worker
 
-    def python(self, code: str, *arguments: str) -> str:
-        """Run code in a new container with the workers' settings, and return its output."""
-        variables = [part for item in self.env.items() for part in ("--env", "=".join(item))]
-        run = ("run", "--rm", "--no-deps", "--no-TTY", *variables, *self.options)
-        return self.stack.compose(*run, "worker", "python", "-c", code, *arguments)
-
     def enqueue(self, *names: str, seconds: float = 0) -> None:
-        self.python(ENQUEUE, str(seconds), *names)
+        self.started[-1].python(ENQUEUE, str(seconds), *names)
 
     def states(self) -> list[str]:
         """Return the status of each task."""
-        return self.python(STATES).split()
+        return self.stack.sql(STATES).split()
 
     def lines(self) -> list[Note]:
         """Return the lines that the tasks wrote."""
@@ -121,7 +99,7 @@ def queue(stack: Stack, tmp_path: Path) -> Iterator[Queue]:
     yield queue
     for worker in queue.started:
         worker.remove()
-    queue.python(FORGET)
+    stack.sql(FORGET)
     shared.docker("start")
 
 
@@ -199,7 +177,7 @@ def test_mail_is_sent_after_mail_server_outage(queue: Queue, stack: Stack) -> No
     }
     addresses = [f"mail-{number}@example.com" for number in range(5)]
     worker = queue.start()
-    queue.python(RESET_PASSWORDS, *addresses)
+    worker.python(RESET_PASSWORDS, *addresses)
     wait_for(lambda: worker.logs().count("task_retrying") >= 5, 30)
 
     mail = stack.start(
@@ -213,7 +191,7 @@ def test_mail_is_sent_after_mail_server_outage(queue: Queue, stack: Stack) -> No
     wait_for(lambda: received.exists() and len(received.read_text().split()) >= 5, 30)
     time.sleep(2)
     assert sorted(received.read_text().split()) == addresses
-    queue.python(FORGET_USERS, *addresses)
+    stack.sql(FORGET_USERS)
 
 
 def test_worker_has_the_limits_of_web(stack: Stack, web: Container) -> None:
