@@ -143,6 +143,7 @@ def test_superuser_changes_a_password(admin_client: Client) -> None:
 def test_large_table_is_not_counted(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of pages comes from PostgreSQL's statistics."""
     User.objects.bulk_create(User(email=f"{n}@example.com") for n in range(300))
+    assert "301 users" in admin_client.get(url(User, "changelist")).text
     with connected_as_owner("default", settings.ENV) as owner, owner.cursor() as cursor:
         cursor.execute("ANALYZE accounts_user")
     monkeypatch.setattr("accounts.admin.ESTIMATE_FROM", 300)

@@ -153,6 +153,11 @@ def test_failed_mail_fails_the_task(settings: Settings) -> None:
     assert not hasattr(mail, "outbox") or mail.outbox == []
 
 
+def test_task_for_an_invalid_address_sends_nothing() -> None:
+    send_password_reset.call("no address", "testserver", False)
+    assert not hasattr(mail, "outbox") or mail.outbox == []
+
+
 def test_site_without_mail_server_shows_a_notice(client: Client, settings: Settings) -> None:
     settings.MAILERS = {}
     for response in (client.get(PATH), client.post(PATH, {"email": "ada@example.com"})):

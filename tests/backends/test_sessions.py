@@ -259,6 +259,25 @@ def test_expired_session_is_not_cached(redis: Proxy) -> None:
     assert SessionStore.generation.trusted
 
 
+def test_session_that_was_never_saved_is_flushed(redis: Proxy) -> None:
+    session = SessionStore()
+    session["v"] = 1
+    session.flush()
+    assert session.is_empty()
+    asyncio.run(SessionStore(stored(v=1)).adelete())
+    assert not Session.objects.exists()
+
+
+def test_sign_out_of_a_deleted_user_during_redis_outage_works(
+    redis: Proxy, superuser: User
+) -> None:
+    session = signed_in(superuser).session
+    superuser.delete()
+    redis.pause()
+    session.flush()
+    assert not Session.objects.exists()
+
+
 def test_async_session_uses_the_cache(redis: Proxy, superuser: User) -> None:
     client = signed_in(superuser)
 

@@ -26,11 +26,13 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from pytest_django import Settings
 from redis import Redis
 
+from backends.connection_errors import postgres_problem
 from backends.database import TimeoutConnection, request_settings, warn_about_server
 from background.management.commands.worker import reason_to_wait
 from probes.state import CACHE_TTL_WHEN_DOWN, State
 from tests.backends.tls_relay import tls_relay
 from tests.environment.sound import environment, without
+from tests.ports import free_ports
 
 SCRIPT = django_settings.SRC.parent / "scripts/certificates"
 CANARY = "canary0dIeS1ifPRINTED"
@@ -122,6 +124,19 @@ def test_postgres_without_tls_is_refused(certificates: Path) -> None:
     settings = database(certificates, "valid", host=connection.settings_dict["HOST"])
     with pytest.raises(psycopg.OperationalError, match="server does not support SSL"):
         TimeoutConnection.connect(**parameters(settings))
+
+
+def test_certificate_is_judged_by_the_systems_authorities(certificates: Path) -> None:
+    with postgres_with_tls(certificates, "valid") as port:
+        params = parameters(database(certificates, "valid", port=port)) | {"sslrootcert": "system"}
+        with pytest.raises(psycopg.OperationalError, match="signed by an unknown authority"):
+            TimeoutConnection.connect(**params)
+
+
+def test_server_that_is_gone_keeps_libpqs_text() -> None:
+    error = psycopg.OperationalError("certificate verify failed")
+    (port,) = free_ports(1)
+    assert postgres_problem(error, {"host": "127.0.0.1", "port": port}) == str(error)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
+from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
 from accounts.models import User
@@ -49,6 +50,15 @@ def test_redis_outage_is_shown(admin_client: Client) -> None:
     page = admin_client.get("/").text
     assert page.count("not reachable") == 1
     assert page.count(" ms</td>") == 1
+
+
+def test_page_is_shown_to_a_signed_in_user_while_postgresql_is_away(rf: RequestFactory) -> None:
+    def read_session() -> User:
+        raise OperationalError
+
+    request = rf.get("/")
+    request.user = SimpleLazyObject(read_session)  # type: ignore[assignment]
+    assert "Sign in" in home(request).text
 
 
 def test_page_links_to_admin_and_probes(client: Client) -> None:

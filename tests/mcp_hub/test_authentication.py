@@ -93,6 +93,17 @@ def test_unavailable_database_is_not_taken_for_an_invalid_token(
     assert response.headers["retry-after"]
 
 
+def test_error_in_the_token_check_is_not_taken_for_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: Any) -> None:
+        raise LookupError("planted")
+
+    monkeypatch.setattr(authentication, "find_token", fail)
+    with pytest.raises(LookupError, match="planted"):
+        ping(authorization="Bearer secret")
+
+
 def test_call_with_token_is_answered(token: AccessToken) -> None:
     assert ping(authorization="Bearer secret").status_code == 200
     assert ping(authorization="bearer secret").status_code == 200

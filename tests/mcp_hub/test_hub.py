@@ -10,12 +10,15 @@ import subprocess
 import sys
 from typing import Any
 
+import httpx2
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection
 from mcp.client.session import ClientRequestContext
 from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INVALID_PARAMS,
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
@@ -30,6 +33,8 @@ from mcp_hub.server import Server
 from tests import forked
 from tests.mcp_hub.site import (
     MODES,
+    URL,
+    Dealer,
     call,
     connected,
     fields,
@@ -85,6 +90,44 @@ def test_only_own_and_trusted_origins_may_call(
             return (await post(site, PING, origin=origin)).status_code
 
     assert asyncio.run(scenario()) == status
+
+
+def test_only_post_is_allowed() -> None:
+    async def scenario() -> httpx2.Response:
+        async with running(hub.server) as site, httpx2.AsyncClient(transport=Dealer(site)) as http:
+            return await http.get(URL)
+
+    response = asyncio.run(scenario())
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_prompts_get_their_arguments_and_refuse_wrong_ones(mode: str) -> None:
+    server = Server("prompts")
+
+    @server.prompt()
+    def greet(name: str, tone: str = "kind") -> str:
+        return f"Greet {name} in a {tone} tone."
+
+    @server.prompt("renamed")
+    async def other(context: Context) -> str:
+        return f"Request {context.request_id}"
+
+    async def scenario() -> list[Any]:
+        async with running(server) as site, connected(site, mode=mode) as client:
+            texts = [
+                (await client.get_prompt(*asked)).messages[0].content.text  # type: ignore[union-attr]
+                for asked in (("greet", {"name": "Ada"}), ("renamed", None))
+            ]
+            for name, message in (("none", "Unknown prompt: none"), ("greet", "arguments: name$")):
+                with pytest.raises(MCPError, match=message) as refused:
+                    await client.get_prompt(name)
+                assert refused.value.error.code == INVALID_PARAMS
+            return texts
+
+    greeting, request = asyncio.run(scenario())
+    assert greeting == "Greet Ada in a kind tone."
+    assert request.startswith("Request ")
 
 
 def test_another_replica_continues_a_call_that_asks_the_user() -> None:

@@ -134,6 +134,17 @@ def test_second_probe_reuses_the_last_check(state: State, request: pytest.Fixtur
     assert json.loads(Probe(Probes(application, state), "/readyz").body)["redis"] == "up"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_readiness_without_a_pool(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", False)
+    monkeypatch.setattr("probes.state.CACHE_TTL", 0)
+    for _ in range(2):
+        response = Probe(Probes(application, state), "/readyz")
+        assert response.status == 200
+        assert json.loads(response.body)["pool"] is None
+
+
 @contextmanager
 def postgres_refusing_connections() -> Iterator[None]:
     """End all connections to the test database, and allow no new ones, as in a failover."""

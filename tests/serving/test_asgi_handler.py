@@ -735,6 +735,13 @@ def test_connections_return_to_the_pool(
     assert asyncio.run(crowds()) == {200, 418}
 
 
+def test_connection_that_is_not_http_is_refused(ours: ThreadPoolASGIHandler) -> None:
+    exchange = Exchange("/sync/context/")
+    exchange.scope["type"] = "websocket"
+    with pytest.raises(ValueError, match="only handle ASGI/HTTP connections"):
+        asyncio.run(exchange(ours))
+
+
 def test_synchronous_views_share_a_few_threads(ours: ThreadPoolASGIHandler) -> None:
     async def crowd() -> list[Exchange]:
         return await asyncio.gather(*(Exchange("/sync/context/")(ours) for _ in range(CROWD)))
