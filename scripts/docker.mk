@@ -154,7 +154,7 @@ debug: env/secrets.env
 test: env/secrets.env
 	@$(DEV) image --quiet
 	@$(DEV) services
-	@$(TOOLS) env COVERAGE=$(COVERAGE) sh scripts/test $(T) $(ARGS)
+	@$(TOOLS) env COVERAGE=$(COVERAGE) PROCESSES=$(PROCESSES) sh scripts/test $(T) $(ARGS)
 
 # Runs on this machine, with the host runtime's Python. The whole suite runs in three processes, because
 # most tests wait for containers (tests/stack/conftest.py divides it).

@@ -292,7 +292,7 @@ def test(*args: str) -> int:
             ports = {"postgres": free_port(), "redis": free_port()}
             TEST_STACK.start_backing_services(ports)
             environ = app_environ("dev", free_port(), ports)
-            environ["COVERAGE"] = os.environ.get("COVERAGE", "")
+            environ |= {name: os.environ.get(name, "") for name in ("COVERAGE", "PROCESSES")}
             environ["POSTGRES_PASSWORD"] = cluster.password_file(TEST_STACK.data).read_text()
             return call(["sh", "scripts/test", *args], environ, ROOT)
         finally:
