@@ -40,12 +40,23 @@ def test_page_waits_for_silent_redis_once(redis: Proxy) -> None:
     assert time.monotonic() - start < 0.9
 
 
-def test_cache_is_used_again_soon_after_redis_returns(redis: Proxy) -> None:
+@pytest.mark.waits
+def test_cache_is_used_again_soon_after_redis_returns(
+    redis: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "backends.cache")
     cache.set("key", "value")
-    redis.pause()
-    assert cache.get("key") is None
-    redis.resume()
-    wait_for(lambda: cache.get("key") == "value", 2)
+    for _ in range(2):
+        redis.pause()
+        assert cache.get("key") is None
+        assert cache.get("key") is None
+        redis.resume()
+        wait_for(lambda: cache.get("key") == "value", 2)
+    # Each outage is one line, and its end another.
+    assert [message.split(";")[0] for message in caplog.messages] == [
+        "Redis is away",
+        "Redis answers again.",
+    ] * 2
 
 
 def test_requests_share_one_redis_client() -> None:
