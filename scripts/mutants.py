@@ -154,14 +154,19 @@ def measure() -> coverage.CoverageData:
 def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[str]]:
     """Return the tests for each line of a file, those of the same package first.
 
-    A line outside of functions belongs to the tests that run any function of the file.
+    A line outside of functions belongs to the tests that run any function of the file, or to those
+    of the package if no test runs one.
     """
     measured = next((path for path in data.measured_files() if path.endswith(name)), "")
     by_line = data.contexts_by_lineno(measured)
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
     inside = {n for node in functions for n in range(node.body[0].lineno, node.end_lineno + 1)}  # type: ignore[operator]
+    package = f"tests/{name.split('/')[1]}/"
     outside = {one for n in inside or by_line for one in by_line.get(n, ())}
+    outside = outside or {
+        str(path.relative_to(ROOT)) for path in (ROOT / package).glob("test_*.py")
+    }
     tests: list[list[str]] = []
     contexts: set[str] = set()
     for line in range(source.count("\n") + 2):
@@ -174,7 +179,6 @@ def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[s
             if test.startswith(f"{Path(file).stem}.")
         }
         whole = {file for file, _, _ in split} - {test.partition("::")[0] for test in single}
-        package = f"tests/{name.split('/')[1]}/"
         tests.append(sorted(single | whole, key=lambda test: (not test.startswith(package), test)))
     return tests
 

@@ -36,7 +36,8 @@ def test_admin_shows_status_age_and_attempts_of_a_task(
     page = admin_client.get(LIST, {"status__exact": status}).text
 
     for column, text in {
-        "name": "background.tasks.run_command clearsessions",
+        "name": f'/{result.id}/change/?_changelist_filters=status__exact%3D{status}">'
+        "background.tasks.run_command clearsessions</a>",
         "status": status.capitalize(),
         "age": "1\xa0hour",
         "attempts": "7",
@@ -52,6 +53,7 @@ def test_failed_task_runs_again_on_the_admins_retry(admin_client: Client, tmp_pa
         status="FAILED", attempts=10, finished_at=timezone.now()
     )
     assert run_tasks() == []
+    assert ">tests.background.examples.note</a>" in admin_client.get(LIST).text
 
     admin_client.post(LIST, {"action": "retry_selected", "_selected_action": result.id})
 

@@ -42,7 +42,8 @@ def test_unique_task_is_enqueued_once_while_it_waits() -> None:
     with bound_contextvars(request_id="another request"):
         assert rebuild.enqueue("a").id == first.id
     assert rebuild.enqueue("b").id != first.id
-    assert len(run_tasks()) == 2
+    assert rebuild.enqueue(name="a").id != rebuild.enqueue(name="b").id
+    assert len(run_tasks()) == 4
 
 
 @pytest.mark.django_db

@@ -72,6 +72,9 @@ def test_administrator_adds_a_client(admin_client: Client, browser: Client) -> N
     form = {"name": "Editor", "redirect_uris": CALLBACK}
     admin_client.post("/admin/oauth2_provider/application/add/", form)
     client_id = Application.objects.get().client_id
+    listed = admin_client.get("/admin/oauth2_provider/application/", {"q": client_id}).text
+    for column, text in (("name", "Editor"), ("client_id", client_id)):
+        assert text in listed.split(f'class="field-{column}')[1].split("</t")[0]
     assert allow(browser, client_id=client_id)["code"]
 
 
