@@ -53,7 +53,9 @@ class Clone:
             )
         return done.stdout
 
-    def time(self, command: str, prepare: str = "true", *, warmup: int = 0) -> list[float]:
+    def time(
+        self, command: str, prepare: str = "true", *, warmup: int = 0, runs: int = RUNS
+    ) -> list[float]:
         """Time a shell command with hyperfine and return the seconds of each run.
 
         ``prepare`` runs before each run and is not timed. Raises MeasureError when either fails.
@@ -62,7 +64,7 @@ class Clone:
         done = subprocess.run(
             [
                 *("hyperfine", "--style", "none", "--shell", "sh", "--output", str(self.log)),
-                *("--warmup", str(warmup), "--runs", str(RUNS), "--prepare", prepare),
+                *("--warmup", str(warmup), "--runs", str(runs), "--prepare", prepare),
                 *("--export-json", str(exported), f"{command} 2>&1"),
             ],
             cwd=self.folder,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.bench.clone import Clone, MeasureError
 from scripts.bench.cpu import seconds_of
-from scripts.bench.results import Figure, at_most
+from scripts.bench.results import Figure, at_most, ratios
 from scripts.stack.engine import wait_for
 from scripts.stack.image import (
     MAX_LAYERS,
@@ -174,12 +174,15 @@ def _idle(clone: Clone) -> list[float]:
 
 
 def tests(clone: Clone) -> list[Figure]:
-    """`make test` against PostgreSQL and Redis that already run, with the image built. The suite
-    spends most of its time in processes that it starts to observe: runserver and its reloads, the
-    doctor, and commands in broken environments.
+    """`make test` against PostgreSQL and Redis that already run, with the image built. COVERAGE=1
+    measures the lines and branches that run, in all processes.
     """
-    one = "make test T=tests/home/test_home.py"
+    one = clone.time("make test T=tests/home/test_home.py", warmup=1)
+    whole = clone.time("make test", runs=3)
+    measured = clone.time("make test COVERAGE=1", runs=3)
     return [
-        Figure("whole suite", "s", clone.time("make test", warmup=1), at_most(10)),
-        Figure("one file", "s", clone.time(one, warmup=1), at_most(3)),
+        Figure("one file", "s", one, at_most(3)),
+        Figure("whole suite", "s", whole, at_most(15)),
+        Figure("whole suite, COVERAGE=1", "s", measured),
+        Figure("COVERAGE=1 / without", "×", ratios(measured, whole)),
     ]

@@ -226,10 +226,10 @@ def requests(servers: Servers) -> list[Figure]:
     and granian's WSGI mode, with the pool; and gunicorn's sync workers with a persistent connection
     each, sessions in PostgreSQL alone and a transaction around each request, as projects without a
     pool use them. Every server writes an access-log line for each request. Processor time is that
-    of the server's container. A worker of ecs spends it, by py-spy, on uvicorn and the layers around
-    Django (writing page 26 %, trivial view 41 %), Django's handler and middleware (15 and 25 %), the
-    log line (9 and 17 %) and the change of threads (8 and 16 %); the writing page also on Django's
-    ORM (18 %), redis-py (11 %), psycopg (9 %) and its session (4 %).
+    of the server's container. A worker of ecs spends it, by py-spy, on uvicorn and the layers
+    around Django (writing page 26 %, trivial view 41 %), Django's handler and middleware (15 and 25
+    %), the log line (9 and 17 %) and the change of threads (8 and 16 %); the writing page also on
+    Django's ORM (18 %), redis-py (11 %), psycopg (9 %) and its session (4 %).
     """
     starts = [
         lambda command=command, env=env: servers.serve(*command, **env)
