@@ -116,6 +116,7 @@ def test_readiness_needs_postgres_and_migrations_and_no_drain(
     }
     assert response.status == (200 if body["ready"] else 503)
     assert response.headers[b"cache-control"] == b"no-store"
+    assert response.headers[b"content-type"] == b"application/json"
     assert Probe(Probes(application, state), "/livez").status == 200
 
 

@@ -125,7 +125,9 @@ def test_record_that_cannot_be_formatted_is_reported_and_loses_no_other_line(
     for each in (record("before"), broken, record("after")):
         handler.handle(each)
     handler.flush()
-    assert "TypeError" in capsys.readouterr().err
+    reported = capsys.readouterr().err
+    assert "TypeError" in reported
+    assert "Message: '%d'" in reported
     assert pipe.lines() == ["before", "after"]
 
 

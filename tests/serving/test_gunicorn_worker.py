@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -15,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from probes.state import State
+from serving import gunicorn_worker
 from tests import forked
 from tests.ports import free_ports
 
@@ -165,3 +169,40 @@ def test_sigquit_stops_at_once_and_closes_streams(gunicorn: Gunicorn) -> None:
     # SIGTERM would drain, and give the stream until GRACEFUL_TIMEOUT.
     assert time.monotonic() - start < DRAIN_DELAY + 1
     assert gunicorn.process.exitcode == 0
+
+
+@pytest.mark.parametrize("draining", [False, True])
+def test_response_of_a_draining_worker_keeps_its_headers_and_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch, draining: bool
+) -> None:
+    headers = [(b"content-type", b"text/html"), (b"Connection", b"keep-alive")]
+    sent: list[Any] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"all"})
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    state = State()
+    if draining:
+        state.draining.set()
+    monkeypatch.setattr(gunicorn_worker, "STATE", state)
+    wrapped: Any = gunicorn_worker.close_connections_while_draining(app)
+    asyncio.run(wrapped({}, None, send))
+    start, body = sent
+    expected = [headers[0], (b"connection", b"close")] if draining else headers
+    assert start["headers"] == expected
+    assert body["body"] == b"all"
+
+
+def test_each_worker_has_a_socket_of_its_own_on_the_shared_address() -> None:
+    """So the kernel distributes new connections to all workers."""
+    with socket.create_server(("127.0.0.1", 0)) as shared:
+        (own,) = gunicorn_worker.own_sockets([shared])
+        with own:
+            assert own.getsockname() == shared.getsockname()
+            own.listen()
+            with pytest.raises(OSError, match="in use"), socket.create_server(own.getsockname()):
+                pass
