@@ -140,6 +140,8 @@ def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     variables = {entry["name"]: entry for entry in json.loads(output)["variables"]}
     assert variables["ALLOWED_HOSTS"]["value"] == "example.com"
     assert variables["DATABASE_URL"]["value"] == "set"
+    assert variables["DATABASE_URL"]["secret"] is True
+    assert variables["LOG_FORMAT"]["default"] == variables["LOG_FORMAT"]["value"] == "json"
     assert CANARY not in output
 
 
@@ -151,8 +153,9 @@ def test_env_prints_json_of_an_invalid_environment(
     with pytest.raises(SystemExit) as stopped:
         call_command("env", "--json")
     assert stopped.value.code == EX_CONFIG
-    problems = json.loads(capsys.readouterr().out)["problems"]
-    assert [row["variable"] for row in problems] == ["WORKERS"]
+    found = json.loads(capsys.readouterr().out)
+    assert [row["variable"] for row in found["problems"]] == ["WORKERS"]
+    assert [row["name"] for row in found["variables"] if row["value"] == "wrong"] == ["WORKERS"]
 
 
 def test_env_writes_the_generated_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
