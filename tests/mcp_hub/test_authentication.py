@@ -161,7 +161,8 @@ def test_token_that_is_not_valid_here_is_refused(
     response = ping(authorization="Bearer secret")
     assert response.status_code == 401
     assert response.json() == {"error": "invalid_token"}
-    assert 'error="invalid_token"' in response.headers["www-authenticate"]
+    challenge = response.headers["www-authenticate"]
+    assert 'scope="mcp",error="invalid_token",resource_metadata="http://localhost/' in challenge
 
 
 def test_revoked_token_and_inactive_user_are_refused(token: AccessToken) -> None:

@@ -38,7 +38,9 @@ def document_server(
     certificate = tmp_path / "localhost.pem"
     write_certificate(certificate)
     context.load_cert_chain(certificate)
-    monkeypatch.setattr(client_metadata, "_resolve_and_validate", lambda *_: ["127.0.0.1"])
+    monkeypatch.setattr(
+        client_metadata, "_resolve_and_validate", lambda _host, _port: ["127.0.0.1"]
+    )
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
     def start(answer: Answer) -> str:
@@ -188,7 +190,9 @@ def test_fetch_holds_no_database_connection(monkeypatch: pytest.MonkeyPatch) -> 
         held.append(connection.connection)
         raise OSError
 
-    monkeypatch.setattr(client_metadata, "_resolve_and_validate", lambda *_: ["127.0.0.1"])
+    monkeypatch.setattr(
+        client_metadata, "_resolve_and_validate", lambda _host, _port: ["127.0.0.1"]
+    )
     monkeypatch.setattr("socket.create_connection", connect)
     assert not Application.objects.exists()
     with pytest.raises(cimd.CIMDError):
