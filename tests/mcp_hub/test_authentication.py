@@ -151,8 +151,12 @@ def test_token_check_returns_its_database_connection(token: AccessToken) -> None
         {"resource": []},
         {"expires": timezone.now()},
         {"token": "another", "token_checksum": ""},
+        {"application": None},
     ],
-    ids=["other server", "whole site", "other scheme", "no audience", "expired", "unknown"],
+    ids=[
+        *("other server", "whole site", "other scheme", "no audience", "expired", "unknown"),
+        "without a client",
+    ],
 )
 def test_token_that_is_not_valid_here_is_refused(
     token: AccessToken, changes: dict[str, Any]
