@@ -17,6 +17,7 @@ def rows() -> list[tuple[str, str]]:
 
 def test_seed_adds_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("seed", users=1005)
+    assert "Made 1005 users; 0 were there already." in capsys.readouterr().out
     first = rows()
     assert len(first) == 1005
     assert len({name for _, name in first}) > 500

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from django.core.management import get_commands, load_command_class
 
 from environment.contract import CONTRACT
 from environment.documents import documents
@@ -48,6 +49,12 @@ def test_compose_and_env_files_set_only_declared_variables() -> None:
             names |= set(_env_file(path))
     assert {"DATABASE_URL", "SECRET_KEY", "DEBUG"} <= names
     assert {name.removesuffix(FILE_SUFFIX) for name in names} - set(CONTRACT) == set()
+
+
+def test_every_command_of_the_project_has_a_help_text() -> None:
+    own = {path.stem for path in ROOT.glob("src/*/management/commands/[a-z]*.py")}
+    helps = {name: load_command_class(get_commands()[name], name).help for name in own}
+    assert {name for name, text in helps.items() if not text} == set()
 
 
 def test_generated_files_are_up_to_date() -> None:
