@@ -189,8 +189,8 @@ def tests(clone: Clone) -> list[Figure]:
     measures the lines and branches that run, in all processes.
     """
     one = clone.time("make test T=tests/home/test_home.py", warmup=1)
-    whole = clone.time("make test", runs=3)
-    measured = clone.time("make test COVERAGE=1", runs=3)
+    whole = clone.time("make test", runs=1)
+    measured = clone.time("make test COVERAGE=1", runs=1)
     return [
         Figure("one file", "s", one, at_most(3)),
         Figure("whole suite", "s", whole, at_most(15)),
