@@ -98,7 +98,7 @@ def tasks(servers: Servers) -> list[Figure]:
     beside = " beside finished rows"
     with servers.serving(start, lambda: start("sleep", "infinity")) as [worker, client]:
         worker.docker("update", "--cpus", "1")
-        wait_for(lambda: worker.inspect()["State"]["Health"]["Status"] == "healthy", 60)
+        worker.wait_healthy()
         for _ in range(RUNS):
             query(postgres, "TRUNCATE django_ox_oxtask CASCADE")
             client.python(ENQUEUE_SINGLY)

@@ -230,10 +230,15 @@ class Container:
         """Parse each log line as JSON; raises ValueError when a line is not JSON."""
         return [json.loads(line) for line in self.logs().splitlines()]
 
-    def wait_ready(self, seconds: float = 60) -> Container:
+    def wait_ready(self, seconds: float = 90) -> Container:
         """Wait until /readyz answers 200."""
         browser = self.browser()
         wait_for(lambda: browser.get("/readyz", timeout=5).status == 200, seconds)
+        return self
+
+    def wait_healthy(self, seconds: float = 90) -> Container:
+        """Wait until the health check succeeds."""
+        wait_for(lambda: self.inspect()["State"]["Health"]["Status"] == "healthy", seconds)
         return self
 
     def restarts(self) -> int:

@@ -87,5 +87,29 @@ class Clone:
         url = dotenv_values(self.folder / "env/migrate.env")["DATABASE_OWNER_URL"] or ""
         here = url.replace("@postgres:5432/", f"@127.0.0.1:{self.port['postgres']}/")
         with psycopg.connect(here, autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+            return rows(connection.execute(statement))
+
+    def superuser_sql(
+        self, statement: LiteralString, database: str = "postgres"
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement as PostgreSQL's superuser and return the rows."""
+        with self.connect("postgres", self.superuser_password, database) as connection:
+            return rows(connection.execute(statement))
+
+    @property
+    def superuser_password(self) -> str:
+        return (self.folder / ".local/postgres.password").read_text()
+
+    def connect(self, user: str, password: str, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host="127.0.0.1",
+            port=self.port["postgres"],
+            dbname=database,
+            user=user,
+            password=password,
+            autocommit=True,
+        )
+
+
+def rows(cursor: psycopg.Cursor) -> list[tuple[Any, ...]]:
+    return cursor.fetchall() if cursor.description else []

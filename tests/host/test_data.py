@@ -14,10 +14,18 @@ from pathlib import Path
 import pytest
 
 from scripts.host.ports import free_port
+from scripts.stack.engine import wait_for
 from tests.host.clone import Clone
 from tests.host.conftest import MakeClone
 
 NAMES = "SELECT name FROM accounts_user WHERE email = 'ada@example.com'"
+
+NEEDS_LONG_AUTOVACUUM = (
+    "CREATE TABLE large AS SELECT repeat('x', 1000) FROM generate_series(1, 10000)",
+    "ALTER TABLE large SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)",
+    "DELETE FROM large",
+)
+AUTOVACUUMS = "SELECT datname FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +63,29 @@ def test_snapshot_is_restored_while_web_runs(clone: Clone) -> None:
     clone.make("db-drop-snapshot", "NAME=before")
     assert "before" not in clone.make("db-snapshots")
     assert "`make db-snapshots` lists them" in clone.make("db-restore", "NAME=before", status=2)
+
+
+@pytest.fixture
+def autovacuum_every_second(clone: Clone) -> Iterator[None]:
+    clone.superuser_sql("ALTER SYSTEM SET autovacuum_naptime = 1")
+    clone.superuser_sql("SELECT pg_reload_conf()")
+    yield
+    clone.superuser_sql("ALTER SYSTEM RESET autovacuum_naptime")
+    clone.superuser_sql("SELECT pg_reload_conf()")
+
+
+def start_long_autovacuum(clone: Clone, database: str) -> None:
+    for statement in NEEDS_LONG_AUTOVACUUM:
+        clone.superuser_sql(statement, database)
+    wait_for(lambda: (database,) in clone.superuser_sql(AUTOVACUUMS), 30)
+
+
+def test_autovacuum_does_not_stop_a_snapshot(clone: Clone, autovacuum_every_second: None) -> None:
+    clone.make("db-snapshot", "NAME=vacuumed")
+    start_long_autovacuum(clone, "methodhub")
+    start_long_autovacuum(clone, "methodhub_snapshot_vacuumed")
+    clone.make("db-snapshot", "NAME=vacuumed", "FORCE=1")
+    clone.sql("DROP TABLE large")
 
 
 def test_force_replaces_a_snapshot(clone: Clone) -> None:

@@ -53,18 +53,10 @@ class Server:
     def __init__(self, clone: Clone) -> None:
         self.clone = clone
         self.port = clone.port["postgres"]
-        self.superuser = ("postgres", (clone.folder / ".local/postgres.password").read_text())
+        self.superuser = ("postgres", clone.superuser_password)
 
     def connect(self, login: tuple[str, str], database: str = "postgres") -> psycopg.Connection:
-        user, password = login
-        return psycopg.connect(
-            host="127.0.0.1",
-            port=self.port,
-            dbname=database,
-            user=user,
-            password=password,
-            autocommit=True,
-        )
+        return self.clone.connect(*login, database)
 
     def sql(self, statement: str, database: str = "postgres") -> None:
         """Run SQL as the superuser."""

@@ -184,7 +184,7 @@ def site(stack: Stack, request: pytest.FixtureRequest) -> Iterator[tuple[str, Co
         target=request.param,
         env={"DJANGO_SETTINGS_MODULE": "extra_settings", "PYTHONPATH": "/app/src:/apps"},
         options=("--volume", f"{ROOT}/tests/stack/apps:/apps:ro"),
-    ).wait_ready(60)
+    ).wait_ready()
     yield request.param, web
     stack.end_lockouts()
     web.remove()
@@ -278,7 +278,7 @@ def dev_worker(stack: Stack) -> Iterator[Container]:
     other_worker = stack.container("worker")
     other_worker.docker("stop")
     worker = stack.start(target="dev", service="worker")
-    yield worker
+    yield worker.wait_healthy()
     worker.remove()
     other_worker.docker("start")
 

@@ -11,7 +11,7 @@ from scripts.stack.engine import ROOT, Container, Stack, run, wait_for
 
 def test_every_line_is_json_on_stdout(web: Container) -> None:
     response = web.browser().get("/no-such-page/?password=unseen")
-    wait_for(lambda: "GET /no-such-page/ 404" in web.logs(), 5)
+    wait_for(lambda: "GET /no-such-page/ 404" in web.logs(), 30)
     records = web.records()
     assert run("docker", "logs", web.id).stderr == ""
     for record in records:
@@ -45,7 +45,7 @@ def test_traceback_is_one_line(stack: Stack) -> None:
     try:
         container.wait_ready()
         assert container.browser().get("/fail").status == 500
-        wait_for(lambda: "failed on purpose" in container.logs(), 5)
+        wait_for(lambda: "failed on purpose" in container.logs(), 30)
         (record,) = (row for row in container.records() if "failed on purpose" in json.dumps(row))
         assert record["level"] == "error"
         assert "Traceback" in record["exception"]
@@ -57,7 +57,7 @@ def test_too_many_possible_connections_are_reported_once(stack: Stack) -> None:
     container = stack.start(env={"REPLICAS": "50"})
     try:
         container.wait_ready()
-        wait_for(lambda: "max_connections" in container.logs(), 10)
+        wait_for(lambda: "max_connections" in container.logs(), 30)
         (record,) = (row for row in container.records() if "max_connections" in row["message"])
         assert record["level"] == "warning"
         # replicas x workers x (pool + 1)

@@ -46,7 +46,7 @@ def site(stack: Stack) -> Iterator[Site]:
     web = stack.start(env=env)
     worker = stack.start(service="worker", env=env)
     stack.add_users("correct horse", *KNOWN)
-    yield Site(web.wait_ready(), worker, smtp)
+    yield Site(web.wait_ready(), worker.wait_healthy(), smtp)
     stack.end_lockouts()
     for container in (worker, web, smtp):
         container.remove()

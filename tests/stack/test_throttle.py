@@ -30,7 +30,7 @@ def sign_in(web: Container, email: str, password: str, **headers: str) -> int:
 
 def test_lockout_holds_across_replicas_and_without_redis(stack: Stack, web: Container) -> None:
     stack.add_users(PASSWORD, "replicas@example.com")
-    other = stack.start().wait_ready(60)
+    other = stack.start().wait_ready()
     redis = stack.container("redis")
     redis.docker("pause")
     try:
@@ -50,7 +50,7 @@ def test_sixty_parallel_guesses_at_two_replicas_get_five_tries(
     stack: Stack, web: Container
 ) -> None:
     stack.add_users(PASSWORD, "parallel@example.com")
-    other = stack.start().wait_ready(60)
+    other = stack.start().wait_ready()
     try:
         with ThreadPoolExecutor(30) as threads:
             statuses = Counter(
@@ -71,7 +71,7 @@ def test_sixty_parallel_guesses_at_two_replicas_get_five_tries(
 
 def test_spoofed_headers_do_not_bypass_throttle(stack: Stack, web: Container) -> None:
     stack.add_users(PASSWORD, "claims@example.com")
-    behind_proxy = stack.start(env={"TRUSTED_PROXY_COUNT": "1"}).wait_ready(60)
+    behind_proxy = stack.start(env={"TRUSTED_PROXY_COUNT": "1"}).wait_ready()
 
     def attempt(password: str, spoofed: str, client: str) -> int:
         # The proxy appends the address that it sees.

@@ -70,7 +70,7 @@ def test_every_recipe_is_tested() -> None:
 def test_app_recipe_serves_a_tested_page(clone: Clone) -> None:
     follow(clone, "an app")
     browser = Browser(clone.site)
-    wait_for(lambda: "Things" in browser.get("/things/").body, 10)
+    wait_for(lambda: "Things" in browser.get("/things/").body, 30)
 
 
 def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
@@ -78,7 +78,7 @@ def test_asynchronous_view_recipe_keeps_the_site_running(clone: Clone) -> None:
     setting = "from django.conf import settings; print(settings.ASYNC_PATH_PREFIXES)"
     command = ("make", "manage", f"CMD=shell -v0 -c '{setting}'")
     assert "('/events/',)" in clone.run(*command).stdout
-    wait_for(lambda: Browser(clone.site).get("/").status == 200, 10)
+    wait_for(lambda: Browser(clone.site).get("/").status == 200, 30)
 
 
 # Creates the access token "secret" for a server.
@@ -106,7 +106,7 @@ def test_mcp_server_recipe_serves_a_tool(clone: Clone) -> None:
         },
     )
     question = b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}'
-    wait_for(lambda: "count_users" in client.send("POST", "/mcp/things", question).body, 10)
+    wait_for(lambda: "count_users" in client.send("POST", "/mcp/things", question).body, 30)
 
 
 def test_variable_recipe_declares_and_documents_the_variable(clone: Clone) -> None:

@@ -169,9 +169,9 @@ def test_edit_shows_without_restart(clone: Clone, browser: Browser, edit: str) -
     assert old in text
     assert shown not in browser.get(page).body
     path.write_text(text.replace(old, new))
-    wait_for(lambda: shown in browser.get(page).body, 10)
+    wait_for(lambda: shown in browser.get(page).body, 30)
     path.write_text(text)
-    wait_for(lambda: (answer := browser.get(page)).status == 200 and shown not in answer.body, 10)
+    wait_for(lambda: (answer := browser.get(page)).status == 200 and shown not in answer.body, 30)
     assert clone.container("web") == before
 
 
@@ -383,7 +383,7 @@ def test_snapshot_restores_while_web_runs(clone: Clone, browser: Browser) -> Non
     assert "Ada" in names(clone)
     assert "Changed" not in names(clone)
     browser.login(*ADMIN)
-    wait_for(lambda: signed_in(browser), 5)
+    wait_for(lambda: signed_in(browser), 30)
     assert clone.run("make", "db-drop-snapshot", "NAME=before").returncode == 0
     gone = clone.run("make", "db-restore", "NAME=before")
     assert gone.returncode != 0

@@ -47,7 +47,7 @@ def test_rolling_deployment_fails_no_call_of_either_protocol_generation(
     def start(name: str) -> None:
         container = stack.start(env=ENV, options=("--name", name, *APPS))
         replicas[name] = container
-        container.wait_ready(120)
+        container.wait_ready()
 
     def stop(name: str) -> None:
         replicas[name].docker("stop", "--time", "30")

@@ -61,8 +61,7 @@ class Queue:
         """Start a worker and wait until it is healthy."""
         worker = self.stack.start(service="worker", env=self.env, options=self.options)
         self.started.append(worker)
-        wait_for(lambda: worker.inspect()["State"]["Health"]["Status"] == "healthy", 60)
-        return worker
+        return worker.wait_healthy()
 
     def enqueue(self, *names: str, seconds: float = 0) -> None:
         self.started[-1].python(ENQUEUE, str(seconds), *names)
