@@ -70,6 +70,7 @@ def autovacuum_every_second(clone: Clone) -> Iterator[None]:
     clone.superuser_sql("ALTER SYSTEM SET autovacuum_naptime = 1")
     clone.superuser_sql("SELECT pg_reload_conf()")
     yield
+    clone.superuser_sql("DROP TABLE IF EXISTS large", "methodhub")
     clone.superuser_sql("ALTER SYSTEM RESET autovacuum_naptime")
     clone.superuser_sql("SELECT pg_reload_conf()")
 
@@ -85,7 +86,6 @@ def test_autovacuum_does_not_stop_a_snapshot(clone: Clone, autovacuum_every_seco
     start_long_autovacuum(clone, "methodhub")
     start_long_autovacuum(clone, "methodhub_snapshot_vacuumed")
     clone.make("db-snapshot", "NAME=vacuumed", "FORCE=1")
-    clone.sql("DROP TABLE large")
 
 
 def test_force_replaces_a_snapshot(clone: Clone) -> None:
