@@ -24,7 +24,7 @@ def reloads() -> bool:
     )
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no branch - nothing imports this file
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     if sys.argv[1:2] == ["env"]:
         # The command must also work in an environment that the settings refuse.

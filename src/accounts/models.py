@@ -72,7 +72,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         type(self).objects.filter(pk=self.pk).update(session_epoch=models.F("session_epoch") + 1)
 
 
-class AttemptCounter(models.Model):
+class AttemptCounter(models.Model):  # noqa: DJ008 - nothing shows one
     """Attempts counted under one key until it expires; see accounts.throttle."""
 
     key = models.CharField(max_length=64, primary_key=True)
@@ -80,6 +80,3 @@ class AttemptCounter(models.Model):
     # Whether a failure reached the limit. Attempts in progress reach it too, but may succeed.
     locked = models.BooleanField(default=False, db_default=False)
     expires = models.DateTimeField(db_index=True)
-
-    def __str__(self) -> str:
-        return f"{self.attempts} until {self.expires}"

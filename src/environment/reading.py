@@ -158,7 +158,8 @@ class _Parser(Env):
         if typing.get_origin(hint) is Literal:
             return self.str(name, default, validate=_one_of(typing.get_args(hint)))
         if typing.get_origin(hint) is list:
-            return self.list(name, default, subcast=str.strip, validate=_each(variable.validator))
+            validate = [_each(variable.validator)] if variable.validator else []
+            return self.list(name, default, subcast=str.strip, validate=validate)
         parsers: dict[type, Callable[..., Any]] = {
             bool: self.bool,
             int: self.int,
@@ -176,10 +177,9 @@ def _one_of(choices: tuple[str, ...]) -> Validator:
     return validate
 
 
-def _each(validator: Validator | None) -> Validator:
+def _each(validator: Validator) -> Validator:
     def validate(entries: list[str]) -> None:
         for entry in entries:
-            if validator:
-                validator(entry)
+            validator(entry)
 
     return validate

@@ -55,7 +55,8 @@ class BatchedHandler(logging.StreamHandler[TextIO]):
             self.flush()
 
     def _flush_repeatedly(self) -> None:
-        while self._has_pending.wait():
+        while True:
+            self._has_pending.wait()
             time.sleep(FLUSH_INTERVAL)
             self._has_pending.clear()
             self.flush()

@@ -21,6 +21,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 from accounts.models import User
 from backends.database import (
     TRUSTED_AFTER_REPLY,
+    TimeoutConnection,
     set_role_limits,
     statement_timeout,
     warn_about_server,
@@ -121,19 +122,31 @@ def test_idle_transaction_of_a_request_is_ended_after_ten_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_role_limits_are_set_once() -> None:
-    """A second call finds them set, and changes nothing."""
-    database = cast(DatabaseWrapper, connection)
-    for _ in range(2):
-        set_role_limits(database, django_settings.ENV)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT setconfig FROM pg_db_role_setting WHERE setrole = current_user::regrole"
-        )
-        settings = cursor.fetchone()[0]
-    assert {"statement_timeout=3000ms", "idle_in_transaction_session_timeout=10000ms"} <= {
-        *settings
-    }
+def test_role_limits_are_changed_with_and_without_a_pool() -> None:
+    pooled = cast(DatabaseWrapper, connection)
+    single = cast(DatabaseWrapper, connection.copy("single"))
+    single.settings_dict["OPTIONS"] = single.settings_dict["OPTIONS"] | {"pool": False}
+    # Tests in other processes have the same role, so the limit hardly changes. The third call
+    # finds it set.
+    for database, limit in ((single, 3001), (pooled, 3000), (pooled, 3000)):
+        env = dataclasses.replace(django_settings.ENV, DATABASE_STATEMENT_TIMEOUT=limit)
+        set_role_limits(database, env)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT setconfig FROM pg_db_role_setting WHERE setrole = current_user::regrole"
+            )
+            settings = cursor.fetchone()[0]
+        expected = {f"statement_timeout={limit}ms", "idle_in_transaction_session_timeout=10000ms"}
+        assert expected <= {*settings}
+
+
+@pytest.mark.django_db
+def test_wait_for_notifications_may_have_a_time_limit_of_its_own() -> None:
+    params = cast(DatabaseWrapper, connection).get_connection_params()
+    with TimeoutConnection.connect(**params, autocommit=True) as server:
+        server.reply_timeout = 0.1
+        assert list(server.notifies(timeout=0.3)) == []
+        assert server.execute("SELECT 1").fetchone() == (1,)
 
 
 @pytest.mark.waits

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test import Client, override_settings
 from pytest_django import Settings
 
@@ -136,6 +136,12 @@ def test_waiting_migrate_does_not_block_an_index_made_concurrently() -> None:
     assert [running.error for running in runs] == [None, None]
     waited = ["Another migrate is running" in running.output.getvalue() for running in runs]
     assert sorted(waited) == [False, True]
+
+
+@pytest.mark.usefixtures("altering")
+def test_failing_migration_fails_with_postgresqls_error() -> None:
+    with pytest.raises(OperationalError, match="canceling statement due to statement timeout"):
+        call_command("migrate", "altering", "0004", verbosity=0)
 
 
 def test_second_migrate_waits_for_the_first(session: psycopg.Connection) -> None:

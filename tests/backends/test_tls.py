@@ -9,9 +9,12 @@ import json
 import logging
 import os
 import re
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -24,9 +27,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from pytest_django import Settings
-from redis import Redis
+from redis import Redis, RedisError
 
-from backends.connection_errors import postgres_problem
+from backends.connection_errors import postgres_problem, redis_problem
 from backends.database import TimeoutConnection, request_settings, warn_about_server
 from background.management.commands.worker import reason_to_wait
 from probes.state import CACHE_TTL_WHEN_DOWN, State
@@ -137,6 +140,43 @@ def test_server_that_is_gone_keeps_libpqs_text() -> None:
     error = psycopg.OperationalError("certificate verify failed")
     (port,) = free_ports(1)
     assert postgres_problem(error, {"host": "127.0.0.1", "port": port}) == str(error)
+
+
+def test_server_that_was_repaired_meanwhile_keeps_libpqs_text(certificates: Path) -> None:
+    error = psycopg.OperationalError("certificate verify failed")
+    with postgres_with_tls(certificates, "valid") as port:
+        params = parameters(database(certificates, "valid", port=port))
+        assert postgres_problem(error, params) == str(error)
+
+
+def test_server_that_gave_up_tls_meanwhile_keeps_libpqs_text(certificates: Path) -> None:
+    error = psycopg.OperationalError("certificate verify failed")
+    params = parameters(database(certificates, "valid", host=connection.settings_dict["HOST"]))
+    assert postgres_problem(error, params) == str(error)
+
+
+def test_other_fault_of_a_certificate_is_named() -> None:
+    refusal = ssl.SSLCertVerificationError()
+    refusal.verify_code, refusal.verify_message = 9, "certificate is not yet valid"
+    text = "Redis's certificate is refused: certificate is not yet valid."
+    assert redis_problem(refusal) == text
+
+
+def answer_with(data: bytes, server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(data)
+
+
+def test_redis_without_tls_is_known_by_an_error_in_its_protocol() -> None:
+    """Redis sends one if a line ends among the bytes of the handshake, which are random."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(answer_with, b"-ERR unknown command\r\n", server)
+        url = f"rediss://127.0.0.1:{server.getsockname()[1]}"
+        with Redis.from_url(url, retry=None) as client, pytest.raises(RedisError) as raised:
+            client.ping()
+        answer.result(10)
+    assert redis_problem(raised.value).startswith("Redis did not answer in TLS.")
 
 
 @pytest.fixture

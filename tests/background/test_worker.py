@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django_ox.models import OxTask
 from structlog.contextvars import bound_contextvars
 
 from backends.database import connected_as_owner
+from background.worker import PollFailureFilter
 from scripts.stack.engine import wait_for
 from tests import forked
 from tests.background import examples
@@ -89,7 +92,7 @@ def start_worker(tmp_path: Path) -> Iterator[StartWorker]:
 
     yield start
     for worker in started:
-        worker.kill()
+        forked.stop(worker.process)
 
 
 @pytest.fixture
@@ -113,7 +116,8 @@ def test_notification_starts_a_task_long_before_the_next_poll(
     time.sleep(1)
 
     for number in range(5):
-        examples.note.enqueue(str(notes), "done")
+        with bound_contextvars(request_id="Root=1-abc"):
+            examples.note.enqueue(str(notes), "done")
         wait_for_lines(notes, number + 1, seconds=3)
 
 
@@ -259,6 +263,11 @@ def test_dev_worker_restarts_when_the_code_changes(
     examples.note_slowly.enqueue(str(notes), seconds=2)
     wait_for_lines(notes, 1)
 
+    # As an editor does; nothing has changed afterwards.
+    (src / "home/temporary.py").touch()
+    (src / "home/temporary.py").unlink()
+    time.sleep(0.5)
+    assert len(worker.events("worker_started")) == 1
     (src / "home/views.py").touch()
 
     worker.wait_until_started(times=2)
@@ -268,3 +277,25 @@ def test_dev_worker_restarts_when_the_code_changes(
     wait_for(lambda: "Waiting for a change" in worker.log.with_suffix(".err").read_text(), 30)
     (src / "accounts/models.py").write_text(valid)
     worker.wait_until_started(times=3)
+
+
+def poll_failure() -> logging.LogRecord:
+    try:
+        raise OperationalError("server closed the connection\n")
+    except OperationalError:
+        return logging.getLogger("django_ox").makeRecord(
+            *("django_ox", logging.ERROR, "worker.py", 1, "worker_poll_failed", (), sys.exc_info()),
+            extra={"event": "worker_poll_failed"},
+        )
+
+
+def test_failed_polls_are_logged_once_a_minute_without_a_traceback() -> None:
+    once_a_minute = PollFailureFilter()
+    first = poll_failure()
+    assert once_a_minute.filter(first)
+    assert first.exc_info is None
+    assert first.__dict__["error"] == "server closed the connection"
+    assert not once_a_minute.filter(poll_failure())
+    assert not once_a_minute.filter(logging.makeLogRecord({"event": "worker_poll_failed"}))
+    other = logging.makeLogRecord({"msg": "task_failed"})
+    assert once_a_minute.filter(other)

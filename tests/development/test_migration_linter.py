@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.apps import apps
@@ -21,7 +21,8 @@ from django.contrib.postgres.operations import (
 )
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
-from django.db import connection, models
+from django.db import OperationalError, connection, models
+from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.migrations import Migration, operations
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.recorder import MigrationRecorder
@@ -132,6 +133,23 @@ UNSAFE = {
     "drop an index": ("require-concurrent-index-deletion", operations.RemoveIndex("Note", "old")),
     "check": ("constraint-missing-not-valid", operations.AddConstraint("Note", POSITIVE)),
     "unique": ("disallowed-unique-constraint", operations.AddConstraint("Note", UNIQUE)),
+    # Django also drops the index that LIKE would use.
+    "no longer unique": (
+        "require-concurrent-index-deletion",
+        operations.CreateModel(
+            "Tag",
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("code", models.IntegerField(unique=True)),
+            ],
+        ),
+        operations.AlterField("Tag", "code", models.IntegerField()),
+    ),
+    # squawk does not know that the type is the same.
+    "key without a sequence": (
+        "changing-column-type",
+        alter("id", models.BigIntegerField(primary_key=True)),
+    ),
     "data under a lock": (
         "changing-data-under-lock",
         add("size", models.IntegerField(null=True)),
@@ -244,6 +262,11 @@ def test_safe_migration_breaks_no_rule(changes: list[Operation]) -> None:
 )
 def test_safe_migration_without_transaction_breaks_no_rule(changes: list[Operation]) -> None:
     assert rules(*changes, atomic=False) == set()
+
+
+def test_operation_on_a_missing_field_raises_djangos_error() -> None:
+    with pytest.raises(KeyError, match="missing"):
+        rules(operations.RemoveField("Note", "missing"))
 
 
 def test_constraint_is_validated_in_a_migration_of_its_own() -> None:
@@ -383,3 +406,20 @@ def test_both_releases_of_the_recipe_read_every_write() -> None:
         ]
     finally:
         migrate("zero")
+
+
+def test_check_without_a_database_looks_at_no_migration() -> None:
+    assert check_unapplied_migrations() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_leaves_an_unreachable_database_to_migrate(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled = cast(DatabaseWrapper, connection)
+    pooled.close()
+    pooled.close_pool()
+    monkeypatch.setitem(pooled.settings_dict, "HOST", "127.0.0.1")
+    monkeypatch.setitem(pooled.settings_dict, "PORT", "1")
+    assert check_unapplied_migrations(["default"]) == []
+    with pytest.raises(OperationalError):
+        pooled.ensure_connection()
+    pooled.close_pool()

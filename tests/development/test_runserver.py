@@ -13,7 +13,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 
+from development.management.commands.runserver import MIGRATIONS_WARNING_DELAY
 from tests import forked
 from tests.ports import free_ports
 
@@ -84,7 +86,7 @@ def runserver(tmp_path: Path) -> Iterator[Runserver]:
     server = Runserver(tmp_path)
     yield server
     if server.process:
-        forked.kill(server.process)
+        forked.stop(server.process)
 
 
 def test_runserver_serves_asgi_and_static_files(runserver: Runserver) -> None:
@@ -225,3 +227,66 @@ def test_unapplied_migrations_are_reported_after_the_start(runserver: Runserver)
 
     wait_until(lambda: "unapplied migration(s)" in runserver.printed())
     assert runserver.get()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrated_database_gives_no_warning(runserver: Runserver) -> None:
+    url = "postgres://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format_map(connection.settings_dict)
+    runserver.start(DATABASE_URL=url)
+    wait_until(runserver.get)
+    time.sleep(1 + MIGRATIONS_WARNING_DELAY + 2)
+    assert "migration" not in runserver.printed()
+
+
+def test_code_that_exits_is_waited_for(runserver: Runserver) -> None:
+    views = runserver.src / "home" / "views.py"
+    valid = views.read_text()
+    # Only the first of the two threads that import it: coverage cannot save its data in both.
+    imported = runserver.src.parent / "imported"
+    views.write_text(
+        f"{valid}\nimport os\n"
+        f"if not os.path.exists({str(imported)!r}):\n"
+        f"    open({str(imported)!r}, 'w').close()\n"
+        "    raise SystemExit(1)\n"
+    )
+    runserver.start()
+    wait_until(lambda: WAITING in runserver.printed())
+    assert "SystemExit" in runserver.printed()
+
+    views.write_text(valid)
+    wait_until(runserver.get)
+
+
+def test_runserver_reloads_without_the_dev_tools(runserver: Runserver) -> None:
+    settings = runserver.src / "config" / "settings.py"
+    settings.write_text(settings.read_text().replace("DEV_TOOLS = DEBUG", "DEV_TOOLS = False"))
+    runserver.start()
+    wait_until(runserver.get)
+
+    with (runserver.src / "home" / "views.py").open("a") as views:
+        views.write(
+            "\n\nfrom django.http import HttpResponse\n\ndef home(request):\n"
+            "    return HttpResponse('second')\n"
+        )
+
+    wait_until(lambda: runserver.get("/") == "second")
+
+
+def test_runserver_without_reloader_stops_at_ctrl_c(runserver: Runserver) -> None:
+    runserver.start("--noreload")
+    wait_until(runserver.get)
+
+    assert runserver.stop(signal.SIGINT)[0] == 0
+    assert "Traceback" not in runserver.printed()
+
+
+def test_runserver_without_reloader_exits_at_a_failed_system_check(runserver: Runserver) -> None:
+    with (runserver.src / "config" / "settings.py").open("a") as settings:
+        settings.write(
+            '\nMIDDLEWARE.remove("django.contrib.messages.middleware.MessageMiddleware")\n'
+        )
+    runserver.start("--noreload")
+
+    assert runserver.wait_for_exit() == 1
+    assert "admin.E409" in runserver.printed()
+    assert "Traceback" not in runserver.printed()

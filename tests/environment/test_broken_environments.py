@@ -132,6 +132,18 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_URL",
         ["libpq refuses connect_timeout."],
     ),
+    "database with a number that is none": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?connect_timeout=²"},
+        [],
+        "DATABASE_URL",
+        ["Not a URL that dj-database-url can read."],
+    ),
+    "database with an option that contains NUL": (
+        {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?application_name=a%00b"},
+        [],
+        "DATABASE_URL",
+        ["libpq refuses application_name."],
+    ),
     "database with two invalid options": (
         {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?channel_binding=x&tcp_user_timeout=y"},
         [],

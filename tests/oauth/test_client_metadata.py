@@ -132,6 +132,25 @@ def test_slow_name_server_is_given_up_after_the_time_limit(
     assert time.monotonic() - start < 3
 
 
+def test_addresses_share_the_time_limit(
+    browser: Client, monkeypatch: pytest.MonkeyPatch, oauth_options: Any
+) -> None:
+    tried: list[str] = []
+
+    def never_connect(address: tuple[str, int], timeout: float) -> None:
+        tried.append(address[0])
+        time.sleep(timeout)
+        raise TimeoutError
+
+    names = [(0, 0, 0, "", (address, 443)) for address in ("8.8.8.8", "8.8.4.4")]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: names)
+    monkeypatch.setattr("oauth.client_metadata.socket.create_connection", never_connect)
+    oauth_options(CIMD_FETCH_TIMEOUT_SECONDS=1)
+    query = authorization_request(client_id="https://slow.example/client.json")
+    assert browser.get(AUTHORIZE, query).status_code == 400
+    assert tried == ["8.8.8.8"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -797,6 +797,24 @@ def test_disconnected_clients_leave_the_queue(site: None, caplog: pytest.LogCapt
     assert statuses.count(499) == CROWD - THREADS
 
 
+def test_client_that_leaves_as_its_turn_comes_frees_the_thread(ours: ThreadPoolASGIHandler) -> None:
+    async def leave() -> None:
+        for _ in range(THREADS):
+            await ours.free_threads.acquire()
+        message: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        waiting = asyncio.create_task(ours._acquire_thread(lambda: message))
+        await until(lambda: ours.queued == 1)
+        await asyncio.sleep(0)
+        # Both in one turn of the event loop.
+        message.set_result({"type": "http.disconnect"})
+        ours.free_threads.release()
+        assert not await waiting
+        async with asyncio.timeout(5):
+            await ours.free_threads.acquire()
+
+    asyncio.run(leave())
+
+
 def test_full_queue_answers_503_at_once(site: None) -> None:
     async def exchanges() -> list[Exchange]:
         handler = ThreadPoolASGIHandler(THREADS)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gunicorn.arbiter import Arbiter
 
 from probes.state import State
 from serving import gunicorn_worker
@@ -32,7 +33,7 @@ GRACEFUL_TIMEOUT = 5
 class Gunicorn:
     """gunicorn with one worker, on a port of its own, serving tests/stack/apps."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **changes: str) -> None:
         self.output = directory / "output"
         self.to_close = ExitStack()
         (self.port,) = free_ports(1)
@@ -43,6 +44,7 @@ class Gunicorn:
             "DRAIN_DELAY": str(DRAIN_DELAY),
             "GRACEFUL_TIMEOUT": str(GRACEFUL_TIMEOUT),
             "LOG_FORMAT": "json",
+            **changes,
         }
         self.process: ForkServerProcess = forked.start(
             *("-m", "gunicorn", "--config", "docker/gunicorn.conf.py"),
@@ -76,6 +78,10 @@ class Gunicorn:
     def terminate(self) -> None:
         assert self.process.pid
         os.kill(self.process.pid, signal.SIGTERM)
+
+    def terminate_worker(self) -> None:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
 
     def records(self, **fields: object) -> list[dict[str, Any]]:
         """Return the log records that have these fields."""
@@ -169,6 +175,27 @@ def test_sigquit_stops_at_once_and_closes_streams(gunicorn: Gunicorn) -> None:
     # SIGTERM would drain, and give the stream until GRACEFUL_TIMEOUT.
     assert time.monotonic() - start < DRAIN_DELAY + 1
     assert gunicorn.process.exitcode == 0
+
+
+def test_second_signal_ends_the_drain_delay(tmp_path: Path) -> None:
+    gunicorn = Gunicorn(tmp_path, DRAIN_DELAY="20", GRACEFUL_TIMEOUT="30")
+    with gunicorn.to_close:
+        gunicorn.terminate()
+        time.sleep(0.5)
+        gunicorn.terminate_worker()
+        gunicorn.process.join(10)
+    assert gunicorn.process.exitcode == 0
+
+
+def test_gunicorn_exits_if_the_application_does_not_start(tmp_path: Path) -> None:
+    done = forked.run(
+        *("-m", "gunicorn", "--config", "docker/gunicorn.conf.py"),
+        *("--bind", "127.0.0.1:0", "tests.serving.refusing:application"),
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "WORKERS": "1"},
+        cwd=ROOT,
+    )
+    assert done.returncode == Arbiter.WORKER_BOOT_ERROR
+    assert "Refused for the test." in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("draining", [False, True])

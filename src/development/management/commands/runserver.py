@@ -19,7 +19,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
-from development.supervisor import BROKEN_CODE, reload_if_changed
+from development.supervisor import BROKEN_CODE, RELOAD, reload_if_changed
 
 # Delay, in seconds, before warning about unapplied migrations. `make up` starts PostgreSQL and
 # migrates at the same time as it starts this server.
@@ -90,9 +90,14 @@ class Command(RunserverCommand):
             os._exit(0)
         except SystemExit as error:
             # A normal exit would wait for the threads of requests in progress.
+            status = error.code if isinstance(error.code, int) else 1
+            # The code exits when it is imported, here if not in inner_run: both import the URLs.
+            if options["use_reloader"] and status not in (0, RELOAD):  # pragma: no cover
+                traceback.print_exc()
+                status = BROKEN_CODE
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(error.code if isinstance(error.code, int) else 1)
+            os._exit(status)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Run the checks and serve; on an error in the code, exit so that the supervisor waits."""
@@ -103,7 +108,7 @@ class Command(RunserverCommand):
                 raise
             if isinstance(error, SystemCheckError):
                 self.stderr.write(str(error))
-            elif not isinstance(error, SystemExit):
+            else:
                 traceback.print_exc()
             os._exit(BROKEN_CODE)
 

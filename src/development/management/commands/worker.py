@@ -31,7 +31,8 @@ class Command(WorkerCommand):
 
     def stop_on_change(self) -> None:
         """When a file changes, stop as at SIGTERM: the tasks in hand finish first."""
-        for _ in watch(settings.SRC, watch_filter=PythonFilter(), yield_on_timeout=True):
+        changes = watch(settings.SRC, watch_filter=PythonFilter(), yield_on_timeout=True)
+        for _ in changes:  # pragma: no branch - there is no last change
             # Checked every five seconds too: a file may be saved while the code is loaded.
             if sources_changed():
                 # Only once: a second signal would kill the tasks in hand.

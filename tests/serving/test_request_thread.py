@@ -1,0 +1,29 @@
+"""The threads that run a request's synchronous calls."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from serving.request_thread import RequestThread, SharedThreads
+
+
+def test_cancelled_call_does_not_run_and_does_not_stop_the_next() -> None:
+    ran: list[str] = []
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        calls = SharedThreads(threads)
+        calls.submit(release.wait, 10)
+        cancelled = calls.submit(ran.append, "cancelled")
+        last = calls.submit(ran.append, "last")
+        assert cancelled.cancel()
+        release.set()
+        last.result(10)
+    assert ran == ["last"]
+
+
+def test_request_without_calls_starts_no_thread() -> None:
+    before = threading.active_count()
+    thread = RequestThread()
+    thread.shutdown()
+    assert threading.active_count() == before
