@@ -92,6 +92,8 @@ def test_superuser_adds_changes_and_deletes_a_user(admin_client: Client) -> None
         },
     )
     ada = User.objects.get(email="ada@example.com")
+    page = admin_client.get(url(User, "change", ada.pk)).text
+    assert re.findall(r"<h2[^>]*>\s*(\w+)\s*</h2>", page) == ["Permissions", "Dates"]
     assert answer.headers["Location"] == url(User, "change", ada.pk)
     assert ada.check_password("correct horse")
 

@@ -76,6 +76,14 @@ def test_dev_prints_mail_with_unbroken_links(capsys: pytest.CaptureFixture[str])
     assert f"It’s {link}\n" in capsys.readouterr().out
 
 
+def test_dev_prints_mail_in_another_encoding(capsys: pytest.CaptureFixture[str]) -> None:
+    with override_settings(MAILERS=mailer_settings(environment(TARGET="dev", DEBUG="true"))):
+        message = mail.EmailMessage("Subject", "R\xe9set\n", None, ["ada@example.com"])
+        message.encoding = "iso-8859-1"
+        message.send()
+    assert "Subject: Subject" in capsys.readouterr().out
+
+
 def test_ecs_refuses_mail_without_email_url() -> None:
     with pytest.raises(mail.MailerDoesNotExist):
         send(mailer_settings(environment()), "Hello.\n")

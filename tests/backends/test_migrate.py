@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -110,10 +111,14 @@ def test_migration_blocked_by_a_table_lock_names_the_sessions(
 ) -> None:
     monkeypatch.setattr(migrate, "LOCK_ATTEMPTS", 1)
     session.execute("SELECT count(*) FROM accounts_user")
-    running = Migrate("altering", "0001")
-    running.join()
+    with psycopg.connect(session.info.dsn, password=session.info.password) as other:
+        other.execute("SELECT count(*) FROM accounts_user")
+        running = Migrate("altering", "0001")
+        running.join()
     assert isinstance(running.error, CommandError)
     assert "could not lock a table and was rolled back" in str(running.error)
+    # One line for each session.
+    assert len(re.findall(r"^  pid \d+ \(reporting\)", str(running.error), re.MULTILINE)) == 2
     assert f"pid {session.info.backend_pid} (reporting), transaction open for 00:0" in str(
         running.error
     )

@@ -104,7 +104,9 @@ def test_failed_write_loses_only_its_own_lines(capsys: pytest.CaptureFixture[str
     pipe.full = True
     handler.handle(record("lost"))
     handler.flush()
-    assert "No space left" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "No space left" in error
+    assert "1 lines are lost" in error
     pipe.full = False
     handler.handle(record("kept"))
     deadline = time.monotonic() + 5
