@@ -122,21 +122,21 @@ def test_idle_transaction_of_a_request_is_ended_after_ten_seconds() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_role_limits_are_changed_with_and_without_a_pool() -> None:
+def test_role_limits_are_changed_with_and_without_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     pooled = cast(DatabaseWrapper, connection)
     single = cast(DatabaseWrapper, connection.copy("single"))
     single.settings_dict["OPTIONS"] = single.settings_dict["OPTIONS"] | {"pool": False}
     # Tests in other processes have the same role, so the limit hardly changes. The third call
     # finds it set.
-    for database, limit in ((single, 3001), (pooled, 3000), (pooled, 3000)):
-        env = dataclasses.replace(django_settings.ENV, DATABASE_STATEMENT_TIMEOUT=limit)
-        set_role_limits(database, env)
+    for database, limit in ((single, 10_001), (pooled, 10_000), (pooled, 10_000)):
+        monkeypatch.setattr("backends.database.IDLE_IN_TRANSACTION_TIMEOUT", limit)
+        set_role_limits(database, django_settings.ENV)
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT setconfig FROM pg_db_role_setting WHERE setrole = current_user::regrole"
             )
             settings = cursor.fetchone()[0]
-        expected = {f"statement_timeout={limit}ms", "idle_in_transaction_session_timeout=10000ms"}
+        expected = {"statement_timeout=3000ms", f"idle_in_transaction_session_timeout={limit}ms"}
         assert expected <= {*settings}
 
 
