@@ -50,8 +50,6 @@ def postgres(data: Path, port: int, *, durable: bool = True) -> Program:
     }
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        # It would keep a test database open that the end of a test run drops.
-        settings["autovacuum"] = "off"
     server = postgres_program("postgres")
     runner = find_runner(server, data)
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
