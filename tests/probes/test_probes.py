@@ -128,13 +128,17 @@ def test_draining_shows_before_the_last_check_expires(state: State) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_probes_at_once_share_a_check(state: State) -> None:
+def test_probes_at_once_share_a_check(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, checks = state._check_services, itertools.count()
+    monkeypatch.setattr(state, "_check_services", lambda: next(checks) or check())
+
     async def read_twice() -> list[tuple[bool, dict[str, Any]]]:
         return [*await asyncio.gather(state.read(), state.read())]
 
     first, second = asyncio.run(read_twice())
     assert first == second
     assert first[0]
+    assert next(checks) == 1
 
 
 @pytest.mark.django_db(transaction=True)
