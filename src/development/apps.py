@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core.checks import Error, Tags, register
 from django.db import DatabaseError, connections
 from django.db.migrations.recorder import MigrationRecorder
+
+POSTGIS_ADAPTER = "django.contrib.gis.db.backends.postgis.adapter"
 
 
 class DevelopmentConfig(AppConfig):
@@ -18,6 +21,11 @@ class DevelopmentConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_unapplied_migrations, Tags.database)
+        if not apps.is_installed("django.contrib.gis"):
+            # The debug toolbar, whose ready() comes later, imports this module, which would search
+            # for the GDAL library under 13 names, with several processes for each, at every start
+            # and reload. None makes the import fail, as the toolbar expects.
+            sys.modules[POSTGIS_ADAPTER] = None  # type: ignore[assignment]
 
 
 def check_unapplied_migrations(

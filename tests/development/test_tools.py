@@ -1,5 +1,6 @@
-"""The dev target warns about a query that is repeated for every row (N+1)."""
+"""The dev target's tools: its warning about a query that is repeated for every row, its start."""
 
+import os
 import warnings
 
 import pytest
@@ -8,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from accounts.models import User
+from tests import forked
 
 # The tests run with the dev target's settings.
 assert settings.DEV_TOOLS
@@ -37,3 +39,17 @@ def test_one_query_for_all_rows_is_not_reported(rf: RequestFactory) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         zeal_middleware(view)(rf.get("/"))
+
+
+def test_start_searches_for_no_library() -> None:
+    """The debug toolbar would search for GDAL, with many processes, at every start and reload."""
+    code = """
+import sys, django
+started = []
+sys.addaudithook(lambda event, given: event == "subprocess.Popen" and started.append(given))
+django.setup()
+print("debug_toolbar" in sys.modules, started)
+"""
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    done = forked.run("-c", code, env=env, cwd=settings.SRC.parent)
+    assert done.stdout == "True []\n", done.stderr
