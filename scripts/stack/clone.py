@@ -62,9 +62,18 @@ class Clone:
         return done
 
     def replace(self, name: str, old: str, new: str) -> None:
-        """Replace text in a file of the clone."""
+        """Replace text in a file of the clone. Raises AssertionError if it is not there."""
         file = self.folder / name
-        file.write_text(file.read_text().replace(old, new))
+        text = file.read_text()
+        assert old in text, f"{name} does not contain: {old}"
+        file.write_text(text.replace(old, new))
+
+    def turn_mcp_off(self) -> None:
+        """Turn the MCP server off, for tests that migrate many new databases.
+
+        Its library has the migrations that need more than half of the processor time.
+        """
+        self.replace("env/dev.env", "MCP_HUB=true", "MCP_HUB=false")
 
     def container(self, service: str) -> str:
         """Return the ids of the service's running containers, one per line."""

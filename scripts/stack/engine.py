@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import http.client
 import http.cookiejar
 import json
@@ -199,9 +200,9 @@ class Container:
         network = networks.get(self.stack.edge) or next(iter(networks.values()))
         return str(network["IPAddress"])
 
-    @property
+    @functools.cached_property
     def url(self) -> str:
-        """The URL of the port published on this machine."""
+        """The URL of the port published on this machine. It changes when the container starts."""
         port = self.inspect()["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostPort"]
         return f"http://127.0.0.1:{port}"
 
@@ -219,6 +220,7 @@ class Container:
 
     def docker(self, verb: str, *arguments: str) -> str:
         """Run `docker VERB ARGUMENTS` on the container: kill, pause, unpause, start, stop …"""
+        self.__dict__.pop("url", None)
         return run("docker", verb, *arguments, self.id).stdout
 
     def logs(self) -> str:
@@ -238,7 +240,7 @@ class Container:
 
     def wait_healthy(self, seconds: float = 90) -> Container:
         """Wait until the health check succeeds."""
-        wait_for(lambda: self.inspect()["State"]["Health"]["Status"] == "healthy", seconds)
+        wait_for(lambda: self.inspect()["State"]["Health"]["Status"] == "healthy", seconds, 0.3)
         return self
 
     def restarts(self) -> int:

@@ -18,8 +18,8 @@ def make_clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeClone]:
     """Return a function that makes clones, in a folder that only this user may enter."""
     clones = []
 
-    def make(name: str = "clone", *, with_venv: bool = True) -> Clone:
-        clone = Clone(tmp_path_factory.mktemp("host") / name, with_venv=with_venv)
+    def make(name: str = "clone", **options: bool) -> Clone:
+        clone = Clone(tmp_path_factory.mktemp("host") / name, **options)
         clones.append(clone)
         return clone
 

@@ -16,9 +16,10 @@ def test_clone_with_spaces_and_long_path_runs_beside_another(
     make_clone: MakeClone,
 ) -> None:
     # A Unix socket's path is limited to 107 bytes.
-    deep = make_clone("with some spaces/and a long name/" + "/".join(["x" * 40] * 3))
+    name = "with some spaces/and a long name/" + "/".join(["x" * 40] * 3)
+    deep = make_clone(name, mcp_hub=False)
     assert len(str(deep.folder)) > 140
-    plain = make_clone()
+    plain = make_clone(mcp_hub=False)
     deep.make("up")
     plain.make("up")
     assert deep.states() == plain.states() == RUNNING
@@ -54,7 +55,7 @@ def test_invalid_port_gives_one_line_error(make_clone: MakeClone) -> None:
 
 
 def test_up_writes_only_inside_the_clone(make_clone: MakeClone, tmp_path: Path) -> None:
-    clone = make_clone()
+    clone = make_clone(mcp_hub=False)
     beside = set(clone.folder.parent.iterdir())
     clone.make("up", HOME=str(tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ COUNT_USERS = "from accounts.models import User; print('users:', User.objects.co
 
 @pytest.fixture(scope="module")
 def clone(make_clone: MakeClone) -> Clone:
-    return make_clone()
+    return make_clone(mcp_hub=False)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_dump_of_a_new_clone_loads_into_a_new_clone(fresh_clone: Clone, tmp_path
 
 
 def test_other_verbs_work_or_name_the_verb_to_run_first(make_clone: MakeClone) -> None:
-    clone = make_clone("other")
+    clone = make_clone("other", mcp_hub=False)
     assert "make up" in clone.make("logs", status=2)
     assert "make up" in clone.make("db-upgrade", status=2)
     assert "DATABASE_URL" in clone.make("env")

@@ -100,7 +100,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(make_clone: MakeClone) -> Server:
     """PostgreSQL of a clone with three users and a snapshot."""
-    clone = make_clone()
+    clone = make_clone(mcp_hub=False)
     clone.make("fixtures")
     clone.make("db-snapshot", "NAME=before")
     return Server(clone)

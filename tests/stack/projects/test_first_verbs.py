@@ -24,6 +24,7 @@ NEW_DATABASE = (
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     clone = Clone(tmp_path_factory.mktemp("first") / "methodhub", PROJECT, 8890)
+    clone.turn_mcp_off()
     yield clone
     clone.remove()
 

@@ -84,6 +84,7 @@ def rows(major: int, volume: str) -> str:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone on PostgreSQL 17, with users, a snapshot and a further role."""
     clone = Clone(tmp_path_factory.mktemp("upgrade") / "methodhub", PROJECT, 8770)
+    clone.turn_mcp_off()
     file = clone.folder / "compose.base.yml"
     original = file.read_text()
     # The data directory of PostgreSQL 17.

@@ -157,7 +157,7 @@ def test_worker_survives_ten_seconds_without_postgresql(
     restored = time.time()
 
     ends = queue.wait_for_lines("end", len(names), RUNS_AGAIN_WITHIN + 30)
-    wait_for(lambda: set(queue.states()) == {"SUCCESSFUL"}, RUNS_AGAIN_WITHIN)
+    wait_for(lambda: set(queue.states()) == {"SUCCESSFUL"}, RUNS_AGAIN_WITHIN, 0.5)
     first = min(line.at for line in ends if line.at > restored)
     figure("tasks", f"postgres {fault}, 10 s", f"next task ends {first - restored:.1f} s after it")
     assert {line.task for line in ends} == set(names)
