@@ -30,6 +30,8 @@ OVERRIDES = (
     "NOFILE",
     "HOST_",
 )
+# An empty variable selects the default, whatever the developer's .env says.
+NO_PORTS = {"WEB_PORT": "", "POSTGRES_PORT": "", "REDIS_PORT": ""}
 
 
 @pytest.fixture(params=LAYERINGS)
@@ -40,7 +42,7 @@ def layering(request: pytest.FixtureRequest) -> str:
 
 def config(layering: str, **environment: str) -> dict[str, Any]:
     """Return a layering as `docker compose config` resolves it."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(OVERRIDES)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(OVERRIDES)} | NO_PORTS
     done = subprocess.run(
         ["docker", "compose", *LAYERINGS[layering], "config", "--format", "json"],
         cwd=ROOT,
