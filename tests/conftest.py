@@ -35,6 +35,12 @@ gc.disable()
 # The database that one worker migrates and the others copy.
 TEMPLATE = f"test_{connection.settings_dict['NAME']}_template"
 
+# PostgreSQL itself ends its other processes, such as autovacuum.
+END_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = %s AND backend_type = 'client backend'
+"""
+
 
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from scanning all imported packages again and again."""
@@ -92,6 +98,21 @@ def django_db_modify_db_settings(
                 migrated.touch()
         database.settings_dict["TEST"] |= {"TEMPLATE": TEMPLATE, "MIGRATE": False}
     name_test_database(own)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End all sessions before the test database is dropped.
+
+    PostgreSQL keeps the session of a killed program until it has finished its statement, and drops
+    no database that has one.
+    """
+    yield
+    database: Any = connections["default"]
+    database.close()
+    database.close_pool()
+    with django_db_blocker.unblock(), database._nodb_cursor() as cursor:
+        cursor.execute(END_SESSIONS, [database.settings_dict["NAME"]])
 
 
 def name_test_database(name: str) -> None:
