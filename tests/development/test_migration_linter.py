@@ -33,7 +33,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from development.apps import check_unapplied_migrations
-from development.migration_linter import check_migration
+from development.migration_linter import RULES, Rule, check_migration
 
 ROOT = Path(__file__).parents[2]
 RELEASES = ROOT / "tests/stack/apps/releases"
@@ -250,6 +250,12 @@ SAFE_OUTSIDE_A_TRANSACTION = {
 )
 def test_unsafe_migration_breaks_one_rule(rule: str, changes: list[Operation]) -> None:
     assert rules(*changes) == {rule}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_rule_names_the_problem_and_the_safe_way_in_sentences(rule: Rule) -> None:
+    assert rule.problem.endswith(".")
+    assert rule.safe_way.endswith(".")
 
 
 @pytest.mark.parametrize("changes", SAFE.values(), ids=SAFE)
