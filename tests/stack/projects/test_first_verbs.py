@@ -6,6 +6,7 @@ The tests share one clone and run in this order.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -35,8 +36,14 @@ def test_env_builds_the_image_and_prints_only_json(clone: Clone) -> None:
     assert json.loads(done.stdout)
 
 
-def test_seed_starts_the_services_and_migrates(clone: Clone) -> None:
-    done = clone.run("make", "seed", "USERS=3")
+def test_seed_explains_a_taken_port_and_starts_with_another(clone: Clone) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        refused = clone.run("make", "seed", REDIS_PORT=port)
+        assert refused.returncode != 0
+        assert f"Port {port} (REDIS_PORT) is already in use by " in refused.stderr
+        assert "make up REDIS_PORT=" in refused.stderr
+        done = clone.run("make", "seed", "USERS=3")
     assert "The database is new. Applying migrations first." in done.stderr
     assert "Made 3 users" in done.stdout
 
