@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,6 +82,12 @@ def test_anonymous_visitor_is_sent_to_the_login_page(client: Client) -> None:
     assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
 
 
+def test_admin_greets_by_name_or_address(admin_client: Client, superuser: User) -> None:
+    assert "<strong>Super@example.com</strong>" in admin_client.get("/admin/").text
+    User.objects.update(name="Ada")
+    assert "<strong>Ada</strong>" in admin_client.get("/admin/").text
+
+
 def test_superuser_adds_changes_and_deletes_a_user(admin_client: Client) -> None:
     answer = admin_client.post(
         url(User, "add"),
@@ -94,6 +101,7 @@ def test_superuser_adds_changes_and_deletes_a_user(admin_client: Client) -> None
     ada = User.objects.get(email="ada@example.com")
     page = admin_client.get(url(User, "change", ada.pk)).text
     assert re.findall(r"<h2[^>]*>\s*(\w+)\s*</h2>", page) == ["Permissions", "Dates"]
+    assert not re.search('name="(last_login|date_joined)', page)
     assert answer.headers["Location"] == url(User, "change", ada.pk)
     assert ada.check_password("correct horse")
 
@@ -115,19 +123,20 @@ def test_user_without_password_is_added_and_cannot_sign_in(admin_client: Client)
     assert not User.objects.get(email="ada@example.com").has_usable_password()
 
 
-def test_address_in_another_case_is_rejected_as_duplicate(
-    admin_client: Client, superuser: User
+@pytest.mark.parametrize("spelling", [str, str.upper])
+def test_address_in_any_case_is_rejected_as_duplicate(
+    admin_client: Client, superuser: User, spelling: Callable[[str], str]
 ) -> None:
     answer = admin_client.post(
         url(User, "add"),
         {
-            "email": superuser.email.upper(),
+            "email": spelling(superuser.email),
             "usable_password": "true",
             "password1": "correct horse",
             "password2": "correct horse",
         },
     )
-    assert "already exists" in answer.text
+    assert "A user with that e-mail address already exists." in answer.text
     assert User.objects.count() == 1
 
 

@@ -351,10 +351,21 @@ class TestKnownDevice:
         devices = [Client() for _ in range(12)]
         for device in devices:
             sign_in(device, PASSWORD)
+        User.objects.create_user("brook@example.com", PASSWORD)
+        sign_in(devices[11], PASSWORD, "brook@example.com")
         for number in range(PER_ACCOUNT):
             cookie = devices[number % 11].cookies[COOKIE].value
             fail("ada@example.com", HTTP_COOKIE=f"{COOKIE}={cookie}")
         assert sign_in(devices[11], PASSWORD).status_code == 429
+        assert sign_in(devices[11], PASSWORD, "brook@example.com").status_code == 302
+
+    def test_failures_on_a_shared_device_lock_their_account_only(self, device: Client) -> None:
+        User.objects.create_user("brook@example.com", PASSWORD)
+        sign_in(device, PASSWORD, "brook@example.com")
+        for _ in range(5):
+            sign_in(device, "wrong")
+        assert sign_in(device, PASSWORD).status_code == 429
+        assert sign_in(device, PASSWORD, "brook@example.com").status_code == 302
 
     def test_device_known_to_one_account_is_a_stranger_to_another(self, client: Client) -> None:
         User.objects.create_user("mallory@example.com", PASSWORD)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, authenticate
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
@@ -27,6 +28,8 @@ def test_user_signs_in_without_a_request() -> None:
     user = User.objects.create_user("ada@example.com", "correct horse")
     assert authenticate(email="ada@example.com", password="correct horse") == user
     assert authenticate(email="ada@example.com", password="wrong") is None
+    # The next backend, Django's own, would not count it.
+    assert AttemptCounter.objects.get().attempts == 1
 
 
 def test_sign_in_without_password_is_no_attempt(rf: RequestFactory) -> None:
@@ -39,6 +42,9 @@ def test_user_signs_in_from_async_code(rf: RequestFactory) -> None:
     user = User.objects.create_user("ada@example.com", "correct horse")
     sign_in = async_to_sync(aauthenticate)
     assert sign_in(rf.post("/"), username="ADA@example.com", password="correct horse") == user
+    assert sign_in(email="ada@example.com", password="correct horse") == user
+    assert sign_in(email="ada@example.com", password="wrong") is None
+    assert AttemptCounter.objects.filter(attempts=1).count() == 1
     assert async_to_sync(User.objects.aget_by_natural_key)("ADA@example.com") == user
 
 
@@ -74,6 +80,12 @@ def test_new_user_has_no_permissions_and_superuser_has_all() -> None:
     assert str(user) == "user@example.com"
 
 
+def test_sessions_of_earlier_releases_stay_valid() -> None:
+    """Their hash is Django's own."""
+    user = User.objects.create_user("ada@example.com", "correct horse")
+    assert user.get_session_auth_hash() == AbstractBaseUser.get_session_auth_hash(user)
+
+
 def test_createsuperuser_needs_no_username() -> None:
     call_command("createsuperuser", email="super@example.com", interactive=False, verbosity=0)
     assert User.objects.get().is_superuser
@@ -82,10 +94,12 @@ def test_createsuperuser_needs_no_username() -> None:
 class TestEnsureSuperuser:
     """The command that runs at every start of the dev target."""
 
-    def test_superuser_is_made_once_and_keeps_a_changed_password(self) -> None:
+    def test_superuser_is_made_once_and_keeps_a_changed_password(self, settings: Settings) -> None:
         call_command("ensure_superuser")
         user = User.objects.get()
         assert user.is_superuser
+        assert user.email == settings.ENV.DJANGO_SUPERUSER_EMAIL
+        assert user.check_password(settings.ENV.DJANGO_SUPERUSER_PASSWORD)
         user.set_password("changed")
         user.save()
         call_command("ensure_superuser")

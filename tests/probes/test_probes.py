@@ -218,9 +218,35 @@ def test_exhausted_pool_is_reported_and_leaves_the_process_ready(state: State) -
             pool.putconn(each)
 
 
-def test_head_has_the_headers_of_get_and_no_body(state: State) -> None:
-    response = Probe(Probes(application, state), "/livez", "HEAD")
-    assert (response.status, response.headers[b"content-length"], response.body) == (200, b"3", b"")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_head_has_the_headers_of_get_and_no_body(state: State, path: str) -> None:
+    get, head = (Probe(Probes(application, state), path, method) for method in ("GET", "HEAD"))
+    assert get.status == head.status == 200
+    assert get.headers == head.headers
+    assert get.headers[b"content-length"] == str(len(get.body)).encode()
+    assert head.body == b""
+
+
+def test_liveness_is_plain_text(state: State) -> None:
+    response = Probe(Probes(application, state), "/livez")
+    assert (response.headers[b"content-type"], response.body) == (b"text/plain", b"ok\n")
+
+
+@pytest.mark.waits
+@pytest.mark.django_db(transaction=True)
+def test_readiness_answers_before_a_slow_check_ends(state: State) -> None:
+    """Load balancers time out after 2 to 5 seconds."""
+    with connected_as_owner("default", settings.ENV) as owner, owner.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE django_migrations")
+        start = time.monotonic()
+        response = Probe(Probes(application, state), "/readyz")
+        assert time.monotonic() - start < 2.5
+        assert response.status == 503
+        cursor.execute("ROLLBACK")
+    body = json.loads(response.body)
+    assert (body["postgres"], body["migrations"]) == ("down", "unknown")
+    assert body["redis"] == "degraded"
 
 
 @pytest.mark.parametrize(("path", "method"), [("/livez", "POST"), ("/livez/", "GET"), ("/", "GET")])
