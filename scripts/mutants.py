@@ -8,6 +8,7 @@ would lose the mutant in processes that tests start, and skip code outside of pl
 from __future__ import annotations
 
 import ast
+import collections
 import compileall
 import contextlib
 import difflib
@@ -36,6 +37,7 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".local/mutants"
 COPY, RAW, KILLED = HOME / "copy", HOME / "raw", HOME / "killed.json"
+SECONDS = HOME / "seconds.json"
 # Slow imports that no mutant changes.
 PRELOADED = (
     *("django.contrib.admin.options", "django.core.management.commands.migrate", "django.test"),
@@ -43,8 +45,14 @@ PRELOADED = (
     *("django_redis.cache", "environs", "factory", "jwcrypto.jwt", "mcp.server.mcpserver"),
     *("oauthlib.openid", "psycopg_pool", "requests", "structlog", "uvicorn.server"),
 )
-# A test that takes a minute has noticed the mutant.
+# A test that takes a minute has noticed the mutant. Tests that take longer together have not.
 LIMITS = ("-o", "faulthandler_timeout=60", "-o", "faulthandler_exit_on_timeout=true")
+# Tests of all models and commands, which run none of their functions.
+GENERAL = {
+    "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
+    "/commands/": "tests/environment/test_repository.py"
+    "::test_every_command_of_the_project_has_a_help_text",
+}
 # It does nothing at run time.
 NEVER_MUTATE_FUNCTION_CALLS.add("cast")
 
@@ -82,18 +90,46 @@ def is_wording(change: str) -> bool:
     return re.search(r"^\+.*XX[^\"']* [^\"']*XX", change, re.MULTILINE) is not None
 
 
-class WaitsLast:
-    """Makes pytest run tests that mostly wait after the others."""
+def is_equivalent(name: str, change: str, table: list[dict[str, str]]) -> bool:
+    """Return whether a mutant is in the table, by its change or by a pattern."""
+    return any(
+        name.startswith(row["file"])
+        and (row["change"] == change if "change" in row else re.search(row["pattern"], change))
+        for row in table
+    )
+
+
+class QuickFirst:
+    """Makes pytest run the quick tests of each file first, and those that mostly wait at the end.
+
+    ``seconds`` maps a test to how long it took. Tests add to it when they run.
+    """
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items.sort(key=lambda item: item.get_closest_marker("waits") is not None)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        files = [name.partition("::")[0] for name in config.args]
+
+        def place(item: pytest.Item) -> tuple[bool, int, float]:
+            file = files.index(item.nodeid.partition("::")[0])
+            waits = item.get_closest_marker("waits") is not None
+            return waits, file, self.seconds.get(item.nodeid, 0)
+
+        items.sort(key=place)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
 
-def run(*arguments: str, context: str = "") -> tuple[int, str]:
+def run(*arguments: str, context: str = "", limit: float = 600) -> tuple[int, str]:
     """Run pytest on the copy in a child process; return its status and output.
 
-    With a ``context``, measure coverage under that name.
+    With a ``context``, measure coverage under that name, and how long each test takes. After
+    ``limit`` seconds, the status is 0: nothing has failed so far.
     """
     output = HOME / "output"
     child = os.fork()
@@ -106,18 +142,24 @@ def run(*arguments: str, context: str = "") -> tuple[int, str]:
         sys.dont_write_bytecode = False
         os.environ["PYTHONPATH"] = f"{COPY}/src"
         sys.path[:] = [str(COPY), *(path for path in sys.path if not path.startswith(str(ROOT)))]
+        seconds = {} if context or not SECONDS.exists() else json.loads(SECONDS.read_text())
         if context:
             coverage.Coverage(context=context).start()
-        status = pytest.main(["-qx", "--reuse-db", "--tb=line", *arguments], plugins=[WaitsLast()])
+        plugin = QuickFirst(seconds)
+        status = pytest.main(["-qx", "--reuse-db", "--tb=line", *arguments], plugins=[plugin])
+        if context:
+            known = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+            SECONDS.write_text(json.dumps(known | plugin.seconds, indent=1))
         sys.stdout.flush()
         os._exit(status)
-    end = time.monotonic() + 600
+    end = time.monotonic() + limit
     while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < end:
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    status = os.waitstatus_to_exitcode((done if done != (0, 0) else os.waitpid(child, 0))[1])
-    return status, output.read_text(errors="replace")
+    if done == (0, 0):
+        os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(done[1]), output.read_text(errors="replace")
 
 
 def measure() -> coverage.CoverageData:
@@ -131,7 +173,7 @@ def measure() -> coverage.CoverageData:
     measured = coverage.CoverageData(no_disk=True)
     for path in paths:
         name = str(path.relative_to(ROOT))
-        if not re.match(r"tests/(?!bench|doctor|host|parity|stack).*test_[^/]*$", name):
+        if not re.match(r"tests/(?!bench|doctor|test_gates|host|parity|stack).*test_[^/]*$", name):
             continue
         digest = hashlib.sha256(common + path.read_bytes()).hexdigest()[:16]
         data = HOME / "coverage" / f"{path.stem}-{digest}"
@@ -151,8 +193,13 @@ def measure() -> coverage.CoverageData:
     return measured
 
 
+def tests_of(name: str) -> str:
+    """Return the folder of the tests of a file's package."""
+    return f"tests/{name.split('/')[1]}/"
+
+
 def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[str]]:
-    """Return the tests for each line of a file, those of the same package first.
+    """Return the tests for each line of a file, those of the quickest file first.
 
     A line outside of functions belongs to the tests that run any function of the file, or to those
     of the package if no test runs one.
@@ -162,11 +209,17 @@ def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[s
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
     inside = {n for node in functions for n in range(node.body[0].lineno, node.end_lineno + 1)}  # type: ignore[operator]
-    package = f"tests/{name.split('/')[1]}/"
     outside = {one for n in inside or by_line for one in by_line.get(n, ())}
     outside = outside or {
-        str(path.relative_to(ROOT)) for path in (ROOT / package).glob("test_*.py")
+        str(path.relative_to(ROOT)) for path in (ROOT / tests_of(name)).glob("test_*.py")
     }
+    cost: collections.Counter[str] = collections.Counter()
+    for test, seconds in json.loads(SECONDS.read_text()).items():
+        cost[test.partition("::")[0]] += seconds
+
+    def order(test: str) -> tuple[float, str]:
+        return cost[test.partition("::")[0]], test
+
     tests: list[list[str]] = []
     contexts: set[str] = set()
     for line in range(source.count("\n") + 2):
@@ -179,7 +232,7 @@ def covering(data: coverage.CoverageData, name: str, source: str) -> list[list[s
             if test.startswith(f"{Path(file).stem}.")
         }
         whole = {file for file, _, _ in split} - {test.partition("::")[0] for test in single}
-        tests.append(sorted(single | whole, key=lambda test: (not test.startswith(package), test)))
+        tests.append(sorted(single | whole, key=order))
     return tests
 
 
@@ -198,7 +251,6 @@ def main(*names: str) -> int:
     compileall.compile_dir(COPY / "src", quiet=1, invalidation_mode=by_hash)
     data = measure()
     table = tomllib.loads((ROOT / "scripts/mutants.toml").read_text())["equivalent"]
-    listed = {(row["file"], row["change"]) for row in table}
     # Noticed mutants, which are not run again until their file changes.
     killed: dict[str, str] = json.loads(KILLED.read_text()) if KILLED.exists() else {}
     unnoticed = 0
@@ -211,14 +263,19 @@ def main(*names: str) -> int:
         tried = [
             mutant
             for mutant in made
-            if (name, mutant[2]) not in listed and not is_wording(mutant[2])
+            if not is_equivalent(name, mutant[2], table) and not is_wording(mutant[2])
         ]
         noticed = 0
         for code, line, change in tried:
             key = hashlib.sha256((name + code).encode()).hexdigest()
-            if key not in killed and tests[line]:
+            own = [test for test in tests[line] if test.startswith(tests_of(name))]
+            others = [test for test in tests[line] if not test.startswith(tests_of(name))]
+            general = [test for part, test in GENERAL.items() if part in name]
+            for group in filter(None, (general, own, others)):
+                if key in killed:
+                    break
                 (COPY / name).write_text(code)
-                status, output = run(*LIMITS, *tests[line])
+                status, output = run(*LIMITS, *group, limit=60)
                 if status:
                     found = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
                     killed[key] = found[0] if found else "ended"

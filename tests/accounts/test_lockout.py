@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, authenticate
@@ -269,6 +270,24 @@ def test_parallel_guesses_do_not_exceed_the_limit(ada: User, settings: Settings)
     assert statuses.count(200) == PER_ACCOUNT_AND_NETWORK - 1
     assert statuses.count(429) == 60 - statuses.count(200)
     assert CountingHasher.checked == PER_ACCOUNT_AND_NETWORK
+
+
+@pytest.mark.django_db(transaction=True)
+def test_attempt_deletes_a_hundred_expired_counters_and_waits_for_no_other(
+    ada: User, client: Client
+) -> None:
+    expired = timezone.now() - timedelta(days=1)
+    AttemptCounter.objects.bulk_create(
+        AttemptCounter(key=str(number), attempts=1, expires=expired) for number in range(150)
+    )
+    old = AttemptCounter.objects.filter(expires=expired)
+    params: dict[str, Any] = connection.get_connection_params()
+    with psycopg.connect(**params) as other:
+        other.execute("SELECT FROM accounts_attemptcounter FOR UPDATE")
+        assert sign_in(client, PASSWORD).status_code == 302
+    assert old.count() == 150
+    sign_in(client, PASSWORD)
+    assert old.count() == 50
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -142,7 +143,11 @@ def test_probes_at_once_share_a_check(state: State, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_second_probe_reuses_the_last_check(state: State, request: pytest.FixtureRequest) -> None:
+def test_second_probe_reuses_the_last_check(
+    state: State, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PostgreSQL is up.
+    monkeypatch.setattr("probes.state.CACHE_TTL_WHEN_DOWN", 0)
     assert Probe(Probes(application, state), "/readyz").status == 200
     request.getfixturevalue("redis_away")
     # Another check would report that Redis is away.
@@ -180,13 +185,19 @@ def postgres_refusing_connections() -> Iterator[None]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_return_of_postgres_is_noticed_within_five_seconds(state: State) -> None:
+def test_return_of_postgres_is_noticed_within_five_seconds(
+    state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "probes")
     with postgres_refusing_connections():
         assert Probe(Probes(application, state), "/readyz").status == 503
     end = time.monotonic() + 5
     while Probe(Probes(application, state), "/readyz").status != 200:
         assert time.monotonic() < end
         time.sleep(0.05)
+    away, back = [record.getMessage() for record in caplog.records]
+    assert away.startswith("PostgreSQL is away: ")
+    assert back == "PostgreSQL answers again."
 
 
 @pytest.mark.django_db(transaction=True)
