@@ -144,6 +144,15 @@ BROKEN: dict[str, tuple[dict[str, str], list[str], str, list[str]]] = {
         "DATABASE_URL",
         ["libpq refuses application_name."],
     ),
+    "database with invalid keepalives": (
+        {
+            "DATABASE_URL": f"postgres://app:{CANARY}@h/app?keepalives=a&keepalives_count=b"
+            "&keepalives_idle=c&keepalives_interval=d"
+        },
+        [],
+        "DATABASE_URL",
+        ["libpq refuses keepalives, keepalives_count, keepalives_idle, keepalives_interval."],
+    ),
     "database with two invalid options": (
         {"DATABASE_URL": f"postgres://app:{CANARY}@h/app?channel_binding=x&tcp_user_timeout=y"},
         [],

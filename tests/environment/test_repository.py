@@ -51,15 +51,28 @@ def test_compose_and_env_files_set_only_declared_variables() -> None:
     assert {name.removesuffix(FILE_SUFFIX) for name in names} - set(CONTRACT) == set()
 
 
-def test_every_command_of_the_project_has_a_help_text() -> None:
-    own = {path.stem for path in ROOT.glob("src/*/management/commands/[a-z]*.py")}
-    helps = {name: load_command_class(get_commands()[name], name).help for name in own}
-    assert {name for name, text in helps.items() if not text} == set()
+def test_every_command_of_the_project_and_its_options_have_a_help_text() -> None:
+    for path in ROOT.glob("src/*/management/commands/[a-z]*.py"):
+        command = load_command_class(get_commands()[path.stem], path.stem)
+        assert command.help, path
+        for action in command.create_parser("manage.py", path.stem)._actions:
+            assert action.help, (path, action.option_strings)
 
 
 def test_generated_files_are_up_to_date() -> None:
     stale = [path.name for path, text in documents().items() if path.read_text() != text]
     assert stale == [], "run: make env ARGS=--write"
+
+
+def test_generated_table_replaces_the_one_in_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = tmp_path / "docs/configuration.md"
+    page.parent.mkdir()
+    original = (ROOT / "docs/configuration.md").read_text()
+    page.write_text(original.replace("| `SECRET_KEY` |", "| `FORMER` |"))
+    monkeypatch.setattr("environment.documents.ROOT", tmp_path)
+    assert documents()[page] == original
 
 
 def test_every_example_file_is_generated() -> None:

@@ -116,6 +116,7 @@ def test_env_prints_sources_but_no_secret(tmp_path: Path) -> None:
     changes = {"SECRET_KEY_FILE": str(file), "LOG_LEVEL": "ERROR"}
     done = python(MANAGE, "env", **without("SECRET_KEY") | changes)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=4)[:4] == ["Variable", "Value", "From", "Meaning"]
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
     assert lines["SECRET_KEY"][1:3] == ["set", f"SECRET_KEY_FILE={file}"]
     assert lines["LOG_LEVEL"][1:3] == ["ERROR", "environment"]
@@ -131,17 +132,31 @@ def test_env_lists_every_variable_of_an_invalid_environment() -> None:
     assert set(CONTRACT) <= set(lines)
     assert lines["LOG_LEVEL"][1] == "wrong"
     assert CANARY not in done.stdout
+    assert "has 8 problems" in done.stderr
 
 
 @pytest.mark.usefixtures("sound")
 def test_env_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("env", "--json")
     output = capsys.readouterr().out
+    assert output.startswith('{\n  "variables": [\n')
     variables = {entry["name"]: entry for entry in json.loads(output)["variables"]}
     assert variables["ALLOWED_HOSTS"]["value"] == "example.com"
     assert variables["DATABASE_URL"]["value"] == "set"
     assert variables["DATABASE_URL"]["secret"] is True
-    assert variables["LOG_FORMAT"]["default"] == variables["LOG_FORMAT"]["value"] == "json"
+    format_ = CONTRACT["LOG_FORMAT"]
+    assert variables["LOG_FORMAT"] == {
+        "name": "LOG_FORMAT",
+        "expected": format_.expected,
+        "default": "json",
+        "secret": False,
+        "required_in": [],
+        "meaning": format_.meaning,
+        "source": "default",
+        "value": "json",
+    }
+    # Without a default.
+    assert (variables["EMAIL_URL"]["default"], variables["EMAIL_URL"]["value"]) == (None, "")
     assert CANARY not in output
 
 
@@ -153,7 +168,9 @@ def test_env_prints_json_of_an_invalid_environment(
     with pytest.raises(SystemExit) as stopped:
         call_command("env", "--json")
     assert stopped.value.code == EX_CONFIG
-    found = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    found = json.loads(printed.out)
     assert [row["variable"] for row in found["problems"]] == ["WORKERS"]
     assert [row["name"] for row in found["variables"] if row["value"] == "wrong"] == ["WORKERS"]
 

@@ -120,6 +120,8 @@ def test_line_has_method_path_status_duration_and_client_but_no_query(
     assert (line["method"], line["path"], line["status"]) == ("PUT", path, status)
     assert line["client"] == "203.0.113.9"
     assert re.fullmatch("[0-9a-f]{32}", line["request_id"])
+    # Tenths of a millisecond.
+    assert isinstance(line["duration_ms"], float)
     assert 0 <= line["duration_ms"] < 10_000
     assert "unseen" not in str(line)
 

@@ -569,6 +569,21 @@ def test_file_arrives_complete(
     assert signals == ["started", "finished"]
 
 
+def test_small_file_is_finished_before_it_is_sent(
+    ours: ThreadPoolASGIHandler, signals: list[str], tmp_path: Path
+) -> None:
+    """So a client that reads slowly holds neither a thread nor a connection."""
+    (tmp_path / "file").write_bytes(b"small")
+
+    async def download() -> None:
+        exchange = Exchange(f"/sync/file/?path={tmp_path / 'file'}")
+        exchange.on_part = lambda: signals.append("sent")
+        await exchange(ours)
+
+    asyncio.run(download())
+    assert signals == ["started", "finished", "sent"]
+
+
 def test_context_variables_reach_the_view(handler: ASGIHandler, kind: str) -> None:
     with bound_contextvars(word="hello"):
         assert request(handler, f"/{kind}/context/").text.startswith("hello ")
