@@ -63,8 +63,21 @@ def test_options_that_libpq_takes_are_accepted(options: str) -> None:
 
 def test_rds_secret_may_have_further_keys() -> None:
     given = without("DATABASE_URL") | {"DATABASE_SECRET": json.dumps(RDS_SECRET, indent=1) + "\n"}
-    database = database_settings(environment(given))
-    assert (database["PASSWORD"], database["PORT"]) == (PASSWORD, 5433)
+    assert database_settings(environment(given)) == {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": "app",
+        "USER": "app",
+        "PASSWORD": PASSWORD,
+        "HOST": "one.eu-west-1.rds.amazonaws.com",
+        "PORT": 5433,
+        "OPTIONS": {},
+    }
+
+
+def test_rds_secret_without_a_port_means_postgresqls_own() -> None:
+    secret = {name: value for name, value in RDS_SECRET.items() if name != "port"}
+    given = without("DATABASE_URL") | {"DATABASE_SECRET": json.dumps(secret)}
+    assert database_settings(environment(given))["PORT"] == 5432
 
 
 def test_tls_variables_apply_to_rds_secret_and_url(tmp_path: Path) -> None:

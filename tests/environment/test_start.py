@@ -11,7 +11,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from environment.contract import CONTRACT
+from environment.declaration import Target
 from environment.reading import EX_CONFIG
+from environment.report import Problem, location, table
 from tests.environment.sound import CANARY, ROOT, SOUND, python, without
 
 MANAGE = "src/manage.py"
@@ -105,6 +107,41 @@ def test_hsts_header_follows_its_variables(changes: dict[str, str], header: str)
         **SOUND | changes,
     )
     assert done.stdout.strip() == header, done.stderr
+
+
+def test_problems_are_shown_in_a_table() -> None:
+    """Without Django, which may not have started."""
+    problems = [
+        Problem("TARGET", "Wrong", "dev or ecs", "env/dev.env"),
+        Problem("DEBUG", "Not a boolean.", "true"),
+    ]
+    assert table(problems) == (
+        "The environment has 2 problems; nothing was started.\n\n"
+        "Variable  What is wrong   Expected    Where it is set\n"
+        "DEBUG     Not a boolean.  true\n"
+        "TARGET    Wrong           dev or ecs  env/dev.env\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "shown"),
+    [
+        ("image", "ecs", "the image (docker/Dockerfile)"),
+        ("target", "dev", "env/dev.env"),
+        ("target", "ecs", "env/ecs-local.env, or the task definition"),
+        # The target itself is invalid.
+        ("target", None, "env/ecs-local.env, or the task definition"),
+        ("secrets", "dev", "env/secrets.env"),
+        ("secrets", "ecs", "env/secrets.env, or the task definition"),
+    ],
+)
+def test_problem_names_the_place_of_its_variable(
+    place: str, target: Target | None, shown: str
+) -> None:
+    variable = next(variable for variable in CONTRACT.values() if variable.place == place)
+    assert location(variable, "environment", target) == shown
+    file = f"{variable.name}_FILE=/run/secrets/one"
+    assert location(variable, file, target) == file
 
 
 # -- manage.py env --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from select import PIPE_BUF
 
 import pytest
 
@@ -95,6 +96,21 @@ def test_stalled_reader_blocks_logging_only_when_the_buffer_is_full(
     more.join(30)
     handler.flush()
     assert Counter(pipe.lines()) == {"buffered": 90, "blocked": 400}
+
+
+def test_no_write_of_several_lines_is_longer_than_the_kernel_writes_at_once() -> None:
+    pipe = Pipe()
+    handler = BatchedHandler(pipe)  # type: ignore[arg-type]
+    lines = ["ü" * length for length in (*range(0, 1000, 10), 5000, 10)]
+    for line in lines:
+        handler.handle(record(line))
+    pipe.ready.set()
+    handler.flush()
+    assert pipe.lines() == lines
+    sizes = [len(text.encode()) for text in pipe.written if text.count("\n") > 1]
+    assert max(sizes) <= PIPE_BUF
+    # Batches are filled.
+    assert len(pipe.written) < 40
 
 
 def test_failed_write_loses_only_its_own_lines(capsys: pytest.CaptureFixture[str]) -> None:
