@@ -63,7 +63,10 @@ class TestEveryModel:
     def test_change_history_and_delete_pages_open(self, admin_client: Client, model: Any) -> None:
         item = example(model)
         for page in ("change", "history"):
-            assert admin_client.get(url(model, page, item.pk)).status_code == 200, page
+            response = admin_client.get(url(model, page, item.pk))
+            assert response.status_code == 200, page
+            # No model has pages outside of the admin.
+            assert "View on site" not in response.text
         assert admin_client.get(url(model, "delete", item.pk)).status_code in (200, 403)
 
 
@@ -80,6 +83,13 @@ def test_admin_login_accepts_email_address(client: Client, superuser: User) -> N
 
 def test_anonymous_visitor_is_sent_to_the_login_page(client: Client) -> None:
     assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize(("words", "found"), [("edi", 1), ("abc", 1), ("other", 0)])
+def test_clients_are_found_by_name_and_id(admin_client: Client, words: str, found: int) -> None:
+    Application.objects.create(name="Editor", client_id="abcdef")
+    page = admin_client.get(url(Application, "changelist"), {"q": words})
+    assert re.search(rf"\b{found} application", page.text)
 
 
 def test_admin_greets_by_name_or_address(admin_client: Client, superuser: User) -> None:

@@ -58,6 +58,8 @@ def test_cache_is_used_again_soon_after_redis_returns(
         "Redis is away",
         "Redis answers again.",
     ] * 2
+    assert "Timeout reading" in caplog.messages[0]
+    assert {record.name for record in caplog.records} == {"backends.cache"}
 
 
 def test_requests_share_one_redis_client() -> None:

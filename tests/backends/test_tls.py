@@ -155,6 +155,18 @@ def test_server_that_gave_up_tls_meanwhile_keeps_libpqs_text(certificates: Path)
     assert postgres_problem(error, params) == str(error)
 
 
+@pytest.mark.waits
+def test_server_that_falls_silent_meanwhile_is_left_at_the_connect_timeout(
+    certificates: Path,
+) -> None:
+    error = psycopg.OperationalError("certificate verify failed")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        params = parameters(database(certificates, "valid", port=server.getsockname()[1]))
+        start = time.monotonic()
+        assert postgres_problem(error, params | {"connect_timeout": 1}) == str(error)
+    assert 0.9 < time.monotonic() - start < 1.9
+
+
 def test_other_fault_of_a_certificate_is_named() -> None:
     refusal = ssl.SSLCertVerificationError()
     refusal.verify_code, refusal.verify_message = 9, "certificate is not yet valid"

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+# https://www.postgresql.org/docs/18/protocol-message-formats.html
+SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
+
 type Address = tuple[str, int]
 
 
@@ -36,8 +39,8 @@ def tls_relay(target: Address, certificate: Path, *, postgres: bool = False) -> 
             # Clients that refuse the certificate disconnect during the handshake.
             stack.enter_context(contextlib.suppress(OSError, asyncio.IncompleteReadError))
             if postgres:
-                await reader.readexactly(8)
-                writer.write(b"S")
+                asked = await reader.readexactly(8) == SSL_REQUEST
+                writer.write(b"S" if asked else b"E")
                 await writer.start_tls(context)
             service_reader, service_writer = await asyncio.open_connection(*target)
             stack.callback(service_writer.transport.abort)

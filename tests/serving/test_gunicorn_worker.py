@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -79,9 +80,9 @@ class Gunicorn:
         assert self.process.pid
         os.kill(self.process.pid, signal.SIGTERM)
 
-    def terminate_worker(self) -> None:
+    def signal_worker(self, number: int) -> None:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        os.kill(int(children), signal.SIGTERM)
+        os.kill(int(children), number)
 
     def records(self, **fields: object) -> list[dict[str, Any]]:
         """Return the log records that have these fields."""
@@ -137,6 +138,10 @@ def test_streams_are_closed_and_logged_before_the_timeout(gunicorn: Gunicorn) ->
     gunicorn.process.join(20)
     assert gunicorn.process.exitcode == 0
     assert "Worker exiting" in gunicorn.output.read_text()
+    # Perhaps also the connection that was kept.
+    assert re.search(
+        r"Disconnecting [67] clients whose responses are open", gunicorn.output.read_text()
+    )
     assert len(gunicorn.records(message="The stream was closed")) == len(streams)
     for path in paths:
         statuses = [record["status"] for record in gunicorn.records(logger="access", path=path)]
@@ -177,12 +182,21 @@ def test_sigquit_stops_at_once_and_closes_streams(gunicorn: Gunicorn) -> None:
     assert gunicorn.process.exitcode == 0
 
 
-def test_second_signal_ends_the_drain_delay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("streams", [False, True])
+def test_second_signal_ends_the_drain_delay_and_sigint_ends_streams(
+    tmp_path: Path, streams: bool
+) -> None:
     gunicorn = Gunicorn(tmp_path, DRAIN_DELAY="20", GRACEFUL_TIMEOUT="30")
     with gunicorn.to_close:
+        if streams:
+            gunicorn.request("/endless/async/").readline()
         gunicorn.terminate()
         time.sleep(0.5)
-        gunicorn.terminate_worker()
+        gunicorn.signal_worker(signal.SIGTERM)
+        if streams:
+            gunicorn.process.join(1)
+            assert gunicorn.process.is_alive()
+            gunicorn.signal_worker(signal.SIGINT)
         gunicorn.process.join(10)
     assert gunicorn.process.exitcode == 0
 
