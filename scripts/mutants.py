@@ -47,8 +47,9 @@ PRELOADED = (
 )
 # A test that takes 30 s has noticed the mutant; tests that take 60 s together have not.
 LIMITS = ("-o", "faulthandler_timeout=30", "-o", "faulthandler_exit_on_timeout=true")
-# Tests of all models and commands, which run none of their functions.
+# Tests of all models, commands and settings, which run none of their functions.
 GENERAL = {
+    "config/settings.py": "tests/serving/test_running_server.py",
     "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
     "/commands/": "tests/environment/test_repository.py"
     "::test_every_command_of_the_project_and_its_options_have_a_help_text",

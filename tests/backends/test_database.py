@@ -273,7 +273,10 @@ def test_command_connects_to_direct_url() -> None:
     [
         ({}, []),
         ({"DATABASE_STATEMENT_TIMEOUT": 5000}, ["ends a statement after 3000 ms"]),
-        ({"REPLICAS": 10_000}, ["more connections than PostgreSQL allows"]),
+        (
+            {"REPLICAS": 10_000, "DATABASE_POOL_SIZE": 4},
+            ["REPLICAS 10000 x WORKERS 2 x (DATABASE_POOL_SIZE 4 + 1 for the probes) = 100000, "],
+        ),
     ],
 )
 def test_settings_that_do_not_fit_postgresql_are_logged(

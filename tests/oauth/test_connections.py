@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.messages import get_messages
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, Application, Grant, RefreshToken
@@ -105,10 +107,10 @@ def test_clean_up_deletes_what_expired_and_keeps_the_rest(
 def test_clean_up_deletes_unused_clients_only(tokens: dict[str, Any]) -> None:
     def add(client_id: str, source: str, days: int) -> None:
         application = Application.objects.create(client_id=client_id, registration_source=source)
-        created = timezone.now() - timedelta(days=days)
+        created = timezone.now() - timedelta(days=days, hours=1)
         Application.objects.filter(pk=application.pk).update(created=created)
 
-    add("unused", "dcr", 31)
+    add("unused", "dcr", 30)
     add("new", "dcr", 29)
     add("manual", "manual", 31)
     Application.objects.filter(client_id="editor").update(
@@ -117,3 +119,18 @@ def test_clean_up_deletes_unused_clients_only(tokens: dict[str, Any]) -> None:
     call_command("clear_clients")
     remaining = set(Application.objects.values_list("client_id", flat=True))
     assert remaining == {"new", "manual", "editor"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_clean_up_leaves_clients_in_use_and_does_not_wait_for_them() -> None:
+    for client_id in ("used", "unused"):
+        Application.objects.create(client_id=client_id, registration_source="dcr")
+    Application.objects.update(created=timezone.now() - timedelta(days=31))
+    params: dict[str, Any] = connection.get_connection_params()
+    with psycopg.connect(**params) as other:
+        # As the insert of a token does.
+        other.execute(
+            "SELECT FROM oauth2_provider_application WHERE client_id = 'used' FOR KEY SHARE"
+        )
+        call_command("clear_clients")
+    assert Application.objects.get().client_id == "used"
