@@ -127,8 +127,13 @@ def test_redirect_uri_that_is_not_registered_shows_an_error_page(browser: Client
     assert "The connection was not made" in page.text
 
 
-def test_native_client_may_use_any_port_of_the_users_computer(browser: Client) -> None:
-    elsewhere = CALLBACK.replace("4000", "51234")
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_native_client_may_use_any_port_of_the_users_computer(
+    browser: Client, application: Any, host: str
+) -> None:
+    application.redirect_uris = f"http://{host}:4000/callback"
+    application.save()
+    elsewhere = f"http://{host}:51234/callback"
     answer = allow(browser, redirect_uri=elsewhere)
     assert exchange(answer["code"], redirect_uri=elsewhere).status_code == 200
 

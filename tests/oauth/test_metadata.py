@@ -14,6 +14,7 @@ def test_resource_names_this_site_as_its_authorization_server(client: Client) ->
     resource = client.get(RESOURCE).json()
     assert resource["resource"] == "http://testserver/mcp"
     assert resource["authorization_servers"] == ["http://testserver"]
+    assert resource["resource_name"] == "MCP Method Hub"
     assert resource["scopes_supported"] == ["mcp"]
     assert resource["bearer_methods_supported"] == ["header"]
     server = client.get(SERVER).json()
