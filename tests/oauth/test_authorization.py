@@ -13,7 +13,6 @@ from oauth2_provider.models import Application, Grant
 from accounts.models import User
 from tests.oauth.conftest import (
     AUTHORIZE,
-    CALLBACK,
     RESOURCE,
     allow,
     authorization_request,
