@@ -45,6 +45,13 @@ def test_user_signs_in_and_allows_a_client(ada: User) -> None:
     assert response.json()["scope"] == "mcp"
 
 
+def test_client_that_asks_for_no_scope_gets_the_mcp_server(
+    browser: Client, application: Any
+) -> None:
+    response = exchange(allow(browser, scope=None)["code"])
+    assert response.json()["scope"] == "mcp"
+
+
 def test_user_who_cancels_returns_to_the_client_with_an_error(browser: Client) -> None:
     page = browser.get(AUTHORIZE, authorization_request())
     answer = returned(
