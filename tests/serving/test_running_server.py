@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -205,6 +206,7 @@ def test_running_server_logs_one_line_per_request(tmp_path: Path) -> None:
     assert access == [("/late", 404), *[("/socket", 404)] * 3, ("/upload", 413)]
     by_uvicorn = [row for row in records if row["logger"].startswith("uvicorn")]
     assert {row["level"] for row in by_uvicorn} == {"info"}
+    assert all(re.fullmatch(r"20..-..-..T..:..:..\.\d{6}Z", row["timestamp"]) for row in records)
     late = [row["request_id"] for row in records if row.get("path") == "/late"]
     assert set(late) == {"Root=1-2-3"}
     assert "unseen" not in server.output.read_text()
