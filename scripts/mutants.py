@@ -47,8 +47,9 @@ PRELOADED = (
 )
 # A test that takes 30 s has noticed the mutant; tests that take 60 s together have not.
 LIMITS = ("-o", "faulthandler_timeout=30", "-o", "faulthandler_exit_on_timeout=true")
-# Tests of all models, commands and settings, which run none of their functions.
+# Tests that notice changes of a file's lines, though coverage does not know it.
 GENERAL = {
+    "development/apps.py": "tests/development/test_migration_linter.py",
     "config/settings.py": "tests/serving/test_running_server.py",
     "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
     "/commands/": "tests/environment/test_repository.py"

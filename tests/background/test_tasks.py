@@ -14,6 +14,7 @@ from django.tasks import TaskResultStatus, task
 from django.utils import timezone
 from django_ox.models import OxTask
 from django_ox.testing import run_tasks
+from pytest_django import Settings
 from structlog.contextvars import bound_contextvars, get_contextvars
 
 from background.tasks import run_command
@@ -157,3 +158,13 @@ def test_run_command_returns_the_output_of_the_command() -> None:
 
     result.refresh()
     assert "no issues" in result.return_value
+
+
+def test_run_command_returns_the_warnings_of_the_command(settings: Settings) -> None:
+    settings.MAILERS = {}
+    result = run_command.enqueue("check", "--deploy", "--tag=mail")
+
+    run_tasks(raise_failures=True)
+
+    result.refresh()
+    assert "accounts.W001" in result.return_value

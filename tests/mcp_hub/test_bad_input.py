@@ -8,8 +8,9 @@ import logging
 import random
 from typing import Any
 
+import httpx2
 import pytest
-from mcp.types import INTERNAL_ERROR
+from mcp.types import INTERNAL_ERROR, INVALID_REQUEST
 
 from mcp_hub import hub
 from tests.mcp_hub.site import post, post_and_disconnect, running
@@ -32,6 +33,16 @@ ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1.5, 10**30, "", "\0", "\ud800", "é" * 300, [], {}, [[]], {"": None}),
     *("whoami", "methodhub://servers", "file:///etc/passwd", "../../etc/passwd", VERSION, "\r\n"),
 )
+
+
+def answer(body: str, **headers: str) -> httpx2.Response:
+    """Post a message to the hub, and return its answer."""
+
+    async def scenario() -> httpx2.Response:
+        async with running(hub.server) as site:
+            return await post(site, body, **headers)
+
+    return asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -57,11 +68,18 @@ ODD: tuple[Any, ...] = (
     ids=lambda part: str(part)[:60],
 )
 def test_bad_request_is_a_protocol_error(body: str, headers: dict[str, str], status: int) -> None:
-    async def scenario() -> int:
-        async with running(hub.server) as site:
-            return (await post(site, body, **headers)).status_code
+    assert answer(body, **headers).status_code == status
 
-    assert asyncio.run(scenario()) == status
+
+def test_unknown_session_is_a_json_rpc_error() -> None:
+    """Clients of the earlier protocol then begin a new one."""
+    response = answer(PING, mcp_session_id="unknown")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": INVALID_REQUEST, "message": "Session not found"},
+    }
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:

@@ -134,7 +134,7 @@ def test_processes_share_half_of_tmp() -> None:
     assert RequestBodyLimit(never_called, 4).spool_limit == alone // 4
 
 
-def test_full_tmp_is_answered_with_503() -> None:
+def test_full_tmp_is_answered_with_503_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def full(_scope: Any, _receive: Any, _send: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -146,6 +146,7 @@ def test_full_tmp_is_answered_with_503() -> None:
         assert TITLE in page
 
     asyncio.run(upload())
+    assert "Refused a request body: [Errno 28] No space left on device" in caplog.messages
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
