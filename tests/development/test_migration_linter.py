@@ -330,7 +330,7 @@ def test_migrate_allows_everything_on_a_new_database() -> None:
 
 @pytest.mark.usefixtures("planted")
 def test_lint_reports_unsafe_migration(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="^1$"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         call_command("lint_migrations")
     error = capsys.readouterr().err
     assert "The release that still runs reads this column" in error
@@ -342,7 +342,7 @@ def test_lint_reports_model_change_without_migration(
 ) -> None:
     call_command("lint_migrations")
     monkeypatch.setattr(User._meta.get_field("name"), "max_length", 201)
-    with pytest.raises(SystemExit, match="^1$"):
+    with pytest.raises(SystemExit, match=r"^1$"):
         call_command("lint_migrations")
     assert "accounts: Alter field name on user has no migration" in capsys.readouterr().err
 
