@@ -49,7 +49,11 @@ PRELOADED = (
 LIMITS = ("-o", "faulthandler_timeout=30", "-o", "faulthandler_exit_on_timeout=true")
 # Tests that notice changes of a file's lines, though coverage does not know it.
 GENERAL = {
+    "accounts/admin.py": "tests/accounts/test_admin_pages.py",
     "development/apps.py": "tests/development/test_migration_linter.py",
+    "development/supervisor.py": "tests/development/test_runserver.py",
+    "/runserver.py": "tests/development/test_runserver.py",
+    "development/management/commands/worker.py": "tests/background/test_worker.py",
     "config/settings.py": "tests/serving/test_running_server.py",
     "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
     "/commands/": "tests/environment/test_repository.py"

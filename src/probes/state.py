@@ -82,7 +82,7 @@ class State:
             self._check = self._executor.submit(self._check_services)
         check = self._check
         await asyncio.wait([asyncio.wrap_future(check)], timeout=PROBE_TIMEOUT)
-        if not check.done():  # pragma: no cover - tests of the stack pause PostgreSQL
+        if not check.done():
             self._services = UNKNOWN
             return
         # Several probes may wait for the same check. The first one to resume stores its result.

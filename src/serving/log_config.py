@@ -122,7 +122,7 @@ def configure(
             "gunicorn.access": {"handlers": [], "propagate": False},
             "uvicorn.access": {"handlers": [], "propagate": False},
             # django-ox's worker command adds a handler unless this logger has one.
-            "django_ox": {"handlers": ["stdout"], "propagate": False, "level": level},
+            "django_ox": {"handlers": ["stdout"], "propagate": False},
             # Below that level, the MCP SDK logs every call.
             "mcp": {"level": "WARNING"},
             # At DEBUG, both log authorization codes.
