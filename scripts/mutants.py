@@ -49,7 +49,7 @@ PRELOADED = (
 LIMITS = ("-o", "faulthandler_timeout=30", "-o", "faulthandler_exit_on_timeout=true")
 # Tests that notice changes of a file's lines, though coverage does not know it.
 GENERAL = {
-    "accounts/admin.py": "tests/accounts/test_admin_pages.py",
+    "/admin.py": "tests/accounts/test_admin_pages.py",
     "development/apps.py": "tests/development/test_migration_linter.py",
     "development/supervisor.py": "tests/development/test_runserver.py",
     "/runserver.py": "tests/development/test_runserver.py",

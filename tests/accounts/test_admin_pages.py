@@ -171,6 +171,7 @@ def test_large_table_is_not_counted(admin_client: Client, monkeypatch: pytest.Mo
     with CaptureQueriesContext(connection) as queries:
         page = admin_client.get(url(User, "changelist"))
     assert "301 users" in page.text
+    assert page.text.count('name="_selected_action"') == 25
     assert page.text.index("10@example.com") < page.text.index("11@example.com")
     assert not [query["sql"] for query in queries if "COUNT(" in query["sql"]]
     found = admin_client.get(url(User, "changelist"), {"q": "299@"})

@@ -76,13 +76,15 @@ def send_document(tls: socket.socket, url: str, **changes: Any) -> None:
         "redirect_uris": [CALLBACK],
         "token_endpoint_auth_method": "none",
     } | changes
-    tls.sendall(response("200 OK", json.dumps(document).encode()))
+    present = {name: value for name, value in document.items() if value is not None}
+    tls.sendall(response("200 OK", json.dumps(present).encode()))
 
 
+@pytest.mark.parametrize("name", ["Editor", None])
 def test_client_connects_without_registration(
-    browser: Client, document_server: Callable[[Answer], str]
+    browser: Client, document_server: Callable[[Answer], str], name: str | None
 ) -> None:
-    client_id = document_server(send_document)
+    client_id = document_server(lambda tls, url: send_document(tls, url, client_name=name))
     page = browser.get(AUTHORIZE, authorization_request(client_id=client_id))
     assert "comes from <strong>localhost</strong>" in page.text
     code = allow(browser, client_id=client_id)["code"]
