@@ -54,7 +54,7 @@ def lock_by_strangers(email: str = "ada@example.com") -> None:
 
 @pytest.mark.parametrize("path", [LOGIN, "/admin/login/"])
 def test_account_is_locked_for_a_network_after_five_failures(
-    client: Client, ada: User, path: str
+    client: Client, ada: User, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ada.is_staff = True
     ada.save()
@@ -65,6 +65,7 @@ def test_account_is_locked_for_a_network_after_five_failures(
     assert (locked.headers["Retry-After"], locked.headers["Cache-Control"]) == ("600", "no-store")
     assert "Too many attempts" in locked.text
     assert "in 10 minutes" in locked.text
+    assert "Too many failed attempts: refused for the next 0:10:00." in caplog.messages
     # The right password is refused too, on both pages and in any spelling of the address.
     for other in (LOGIN, "/admin/login/"):
         for email in ("ada@example.com", " ADA@Example.com"):
