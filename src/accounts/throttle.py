@@ -45,6 +45,13 @@ _ADD_TO_COUNTERS = """
         ceil(extract(epoch FROM expires - statement_timestamp()))::int AS seconds_left
 """
 
+# ARRAY, because PostgreSQL may run a subquery of IN several times, each time for other rows.
+_DELETE_EXPIRED = """
+    DELETE FROM accounts_attemptcounter WHERE key = ANY (ARRAY(
+        SELECT key FROM accounts_attemptcounter WHERE expires <= statement_timestamp()
+        LIMIT %s FOR UPDATE SKIP LOCKED))
+"""
+
 
 class TooManyAttemptsError(Exception):
     """An attempt was refused; ``accounts.middleware`` answers 429.
@@ -87,9 +94,8 @@ def count_attempt(limits: Mapping[str, int], window: timedelta = WINDOW) -> list
             raise TooManyAttemptsError(
                 max(row.seconds_left for row in excess), locked=any(row.locked for row in excess)
             )
-        expired = AttemptCounter.objects.filter(expires__lte=Now())
-        batch = expired.select_for_update(skip_locked=True)[:CLEANUP_BATCH]
-        AttemptCounter.objects.filter(pk__in=batch).delete()
+        with connection.cursor() as cursor:
+            cursor.execute(_DELETE_EXPIRED, [CLEANUP_BATCH])
     return [row.key for row in rows if row.attempts == limits[row.key]]
 
 
