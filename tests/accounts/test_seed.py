@@ -28,11 +28,15 @@ def test_seed_adds_the_same_users_each_time(capsys: pytest.CaptureFixture[str]) 
     call_command("seed")
     assert rows() == first[:1000]
     assert "Made 1000 users" in capsys.readouterr().out
+    call_command("seed", users=1005)
+    assert rows() == first
 
 
 def test_seeded_users_can_sign_in(rf: RequestFactory) -> None:
-    call_command("seed", "--users", "1")
-    assert authenticate(rf.post("/"), username="user0000001@example.com", password="demonstration")
+    for number in (1, 2):
+        call_command("seed", "--users", str(number))
+        email = f"user000000{number}@example.com"
+        assert authenticate(rf.post("/"), username=email, password="demonstration")
 
 
 def test_seed_is_refused_outside_the_dev_target(settings: Settings) -> None:
