@@ -87,7 +87,10 @@ def configure(
     logging._srcfile = None
     # The root logger handles these: with handlers of their own, each line would appear twice.
     propagated = {"handlers": [], "propagate": True}
-    at_least_info = "INFO" if level == "DEBUG" else level
+
+    def at_least(lowest: str) -> str:
+        return max(lowest, level, key=logging.getLevelNamesMapping().__getitem__)
+
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -124,10 +127,10 @@ def configure(
             # django-ox's worker command adds a handler unless this logger has one.
             "django_ox": {"handlers": ["stdout"], "propagate": False},
             # Below that level, the MCP SDK logs every call.
-            "mcp": {"level": "WARNING"},
+            "mcp": {"level": at_least("WARNING")},
             # At DEBUG, both log authorization codes.
-            "oauth2_provider": {"level": at_least_info},
-            "oauthlib": {"level": at_least_info},
+            "oauth2_provider": {"level": at_least("INFO")},
+            "oauthlib": {"level": at_least("INFO")},
             # django_ox logs the same, with duration and attempt.
             "django.tasks": {"level": "CRITICAL"},
             # While PostgreSQL is away, the pool warns every second. Requests log their own errors.
