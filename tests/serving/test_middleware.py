@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
+from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
+from pytest_django import Settings
 
 from accounts.models import User
 from config.urls import urlpatterns as project
@@ -20,9 +23,22 @@ def invalid_regex(_request: HttpRequest) -> HttpResponse:
 urlpatterns = [*project, path("invalid-regex/", invalid_regex)]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_no_middleware_needs_a_thread_of_its_own(
+    settings: Settings, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    """Django runs a middleware without support for a chain in a thread, and holds the thread."""
+    settings.DEBUG = True
+    caplog.set_level(logging.DEBUG, "django.request")
+    BaseHandler().load_middleware(is_async)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("path", ["/admin/?a=%00", "/admin/%00/"])
 def test_null_byte_in_address_is_bad_request(admin_client: Client, path: str) -> None:
-    assert admin_client.get(path).status_code == 400
+    response = admin_client.get(path)
+    assert response.status_code == 400
+    assert "with it is not valid" in response.text
 
 
 @pytest.mark.django_db

@@ -64,6 +64,7 @@ def test_declared_length_above_the_limit_is_refused_before_reading() -> None:
         status, headers, page = await refused.response()
         assert status == 413
         assert headers[b"connection"] == b"close"
+        assert headers[b"content-type"] == b"text/html; charset=utf-8"
         assert headers[b"cache-control"] == b"no-store"
         assert headers[b"content-length"] == str(len(page.encode())).encode()
         assert "Please send a smaller file" in page
