@@ -1,6 +1,7 @@
 """The user model and the commands that create users."""
 
 import dataclasses
+import io
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -109,8 +110,11 @@ class TestEnsureSuperuser:
     def test_migrate_makes_the_superuser_on_request(self) -> None:
         call_command("migrate", verbosity=0)
         assert not User.objects.exists()
-        call_command("migrate", ensure_superuser=True, verbosity=0)
-        assert User.objects.get().is_superuser
+        output = io.StringIO()
+        call_command("migrate", ensure_superuser=True, verbosity=0, stdout=output)
+        user = User.objects.get()
+        assert user.is_superuser
+        assert f"Made the superuser {user.email}." in output.getvalue()
 
     def test_missing_variables_are_named(self, settings: Settings) -> None:
         settings.ENV = dataclasses.replace(settings.ENV, DJANGO_SUPERUSER_PASSWORD=None)

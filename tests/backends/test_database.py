@@ -17,16 +17,19 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import DatabaseError, OperationalError, connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
+from psycopg_pool import TooManyRequests
 
 from accounts.models import User
 from backends.database import (
     TRUSTED_AFTER_REPLY,
     TimeoutConnection,
+    pool_options,
     set_role_limits,
     statement_timeout,
     warn_about_server,
 )
 from tests import forked
+from tests.backends.conftest import wait_for
 from tests.backends.proxy import Proxy
 
 
@@ -138,6 +141,48 @@ def test_role_limits_are_changed_with_and_without_a_pool(monkeypatch: pytest.Mon
             settings = cursor.fetchone()[0]
         expected = {"statement_timeout=3000ms", f"idle_in_transaction_session_timeout={limit}ms"}
         assert expected <= {*settings}
+    # Another migrate sets the limit at the same time, and PostgreSQL refuses the second one.
+    monkeypatch.setattr("backends.database.IDLE_IN_TRANSACTION_TIMEOUT", 10_001)
+    with (
+        psycopg.connect(**single.get_connection_params()) as other,
+        ThreadPoolExecutor(1) as threads,
+        connection.cursor() as cursor,
+    ):
+
+        def blocks() -> bool:
+            waiting = "SELECT FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+            cursor.execute(waiting, [other.info.backend_pid])
+            return bool(cursor.rowcount)
+
+        other.execute("ALTER ROLE CURRENT_USER SET idle_in_transaction_session_timeout = '10000ms'")
+        second = threads.submit(set_role_limits, single, django_settings.ENV)
+        wait_for(blocks, 10)
+        other.commit()
+        second.result(10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_four_requests_wait_for_each_connection_and_others_fail_at_once() -> None:
+    database: Any = connection.copy("small")
+    env = dataclasses.replace(django_settings.ENV, DATABASE_POOL_SIZE=1)
+    options = database.settings_dict["OPTIONS"] | {"pool": pool_options(env)}
+    database.settings_dict = database.settings_dict | {"OPTIONS": options}
+    pool = database.pool
+    pool.open()
+    used = pool.getconn(timeout=10)
+    with ThreadPoolExecutor(4) as threads:
+
+        def take_and_return() -> None:
+            pool.putconn(pool.getconn(timeout=20))
+
+        waiting = [threads.submit(take_and_return) for _ in range(4)]
+        wait_for(lambda: pool.get_stats()["requests_waiting"] == 4, 10)
+        with pytest.raises(TooManyRequests):
+            pool.getconn(timeout=0.1)
+        pool.putconn(used)
+        for each in waiting:
+            each.result(10)
+    database.close_pool()
 
 
 @pytest.mark.django_db
@@ -172,6 +217,7 @@ def test_statement_timeout_ends_with_its_block() -> None:
     with transaction.atomic():
         with statement_timeout(60):
             assert limit() == "1min"
+            assert connection.connection.reply_timeout == 61
         assert limit() == "3s"
         with pytest.raises(KeyError), statement_timeout(60):
             raise KeyError

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection, connections
 from django.test import Client, override_settings
 from pytest_django import Settings
 
 from accounts.models import User
+from backends.database import IDLE_IN_TRANSACTION_TIMEOUT
 from backends.management.commands import migrate
 from tests.backends.conftest import wait_for
 
@@ -124,6 +126,16 @@ def test_migration_blocked_by_a_table_lock_names_the_sessions(
     )
     assert "SELECT count(*) FROM accounts_user" in str(running.error)
     assert not has_column()
+
+
+def test_attempts_outlast_an_idle_transaction_and_requests_outlast_an_attempt() -> None:
+    pauses = (migrate.LOCK_ATTEMPTS - 1) * migrate.LOCK_RETRY_PAUSE
+    assert (
+        migrate.LOCK_ATTEMPTS * migrate.LOCK_TIMEOUT + pauses > IDLE_IN_TRANSACTION_TIMEOUT / 1000
+    )
+    env = django_settings.ENV
+    assert migrate.LOCK_TIMEOUT < env.DATABASE_POOL_TIMEOUT
+    assert migrate.LOCK_TIMEOUT < env.DATABASE_STATEMENT_TIMEOUT / 1000
 
 
 @pytest.mark.waits
