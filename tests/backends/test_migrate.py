@@ -119,6 +119,8 @@ def test_migration_blocked_by_a_table_lock_names_the_sessions(
         running.join()
     assert isinstance(running.error, CommandError)
     assert "could not lock a table and was rolled back" in str(running.error)
+    assert running.output.getvalue().count("A table is locked (attempt 1 of 1)") == 1
+    assert "attempt 2" not in running.output.getvalue()
     # One line for each session.
     assert len(re.findall(r"^  pid \d+ \(reporting\)", str(running.error), re.MULTILINE)) == 2
     assert f"pid {session.info.backend_pid} (reporting), transaction open for 00:0" in str(
