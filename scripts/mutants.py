@@ -56,6 +56,7 @@ GENERAL = {
     "development/management/commands/worker.py": "tests/background/test_worker.py",
     "config/settings.py": "tests/serving/test_running_server.py",
     "serving/batched_log_handler.py": "tests/serving/test_batched_log_handler.py",
+    "serving/gunicorn_worker.py": "tests/serving/test_gunicorn_worker.py",
     "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
     "/commands/": "tests/environment/test_repository.py"
     "::test_every_command_of_the_project_and_its_options_have_a_help_text",

@@ -42,9 +42,10 @@ def test_null_byte_in_address_is_bad_request(admin_client: Client, path: str) ->
 
 
 @pytest.mark.django_db
-def test_null_byte_in_session_key_is_bad_request(client: Client) -> None:
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_null_byte_in_session_key_is_bad_request(client: Client, method: str) -> None:
     cookie = r'sessionid="abcdefgh\000ijklmnopqrstuvwxyz012345"'
-    assert client.get("/admin/", headers={"cookie": cookie}).status_code == 400
+    assert client.generic(method, "/admin/", headers={"cookie": cookie}).status_code == 400
 
 
 def test_null_byte_is_bad_request_with_async_client() -> None:
