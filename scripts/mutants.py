@@ -26,13 +26,16 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import coverage
 import libcst as cst
+import psycopg
 import pytest
 from mutmut.mutation.file_mutation import NEVER_MUTATE_FUNCTION_CALLS, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
+from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".local/mutants"
@@ -133,12 +136,27 @@ class QuickFirst:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0) + report.duration
 
 
+def drop_test_database() -> None:
+    """Drop the database of tests that were ended, which may have left rows and statements.
+
+    pytest's --create-db is not enough: if the tests cannot be imported, it creates no database.
+    """
+    url = os.environ["DATABASE_OWNER_URL"]
+    name = f"test_{urlsplit(url).path[1:]}"
+    with psycopg.connect(url, dbname="postgres", autocommit=True) as owner:
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+        owner.execute(drop.format(sql.Identifier(name)))
+
+
 def run(*arguments: str, context: str = "", limit: float = 600) -> tuple[int, str]:
     """Run pytest on the copy in a child process; return its status and output.
 
     With a ``context``, measure coverage under that name, and how long each test takes. After
     ``limit`` seconds, the status is 0: nothing has failed so far.
     """
+    if DIRTY.exists():
+        drop_test_database()
+    DIRTY.touch()
     output = HOME / "output"
     child = os.fork()
     if child == 0:
@@ -154,13 +172,7 @@ def run(*arguments: str, context: str = "", limit: float = 600) -> tuple[int, st
         if context:
             coverage.Coverage(context=context).start()
         plugin = QuickFirst(seconds)
-        options = ["-qx", "--reuse-db", "--tb=line"]
-        if DIRTY.exists():
-            # A test that was ended may have left rows, and a statement that still runs.
-            time.sleep(5)
-            options.append("--create-db")
-        DIRTY.touch()
-        status = pytest.main([*options, *arguments], plugins=[plugin])
+        status = pytest.main(["-qx", "--reuse-db", "--tb=line", *arguments], plugins=[plugin])
         DIRTY.unlink()
         if context:
             known = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}

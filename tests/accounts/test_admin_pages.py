@@ -78,7 +78,10 @@ def test_admin_login_accepts_email_address(client: Client, superuser: User) -> N
         login, {"username": "super@example.com", "password": "correct horse", "next": "/admin/"}
     )
     assert right.headers["Location"] == "/admin/"
-    assert client.get("/admin/").status_code == 200
+    page = client.get("/admin/")
+    assert page.status_code == 200
+    assert "| MCP Method Hub</title>" in page.text
+    assert page.text.count("MCP Method Hub") > 1
 
 
 def test_anonymous_visitor_is_sent_to_the_login_page(client: Client) -> None:
