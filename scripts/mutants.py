@@ -53,13 +53,15 @@ LIMITS = ("-o", "faulthandler_timeout=30", "-o", "faulthandler_exit_on_timeout=t
 # Tests that notice changes of a file's lines, though coverage does not know it.
 GENERAL = {
     "/admin.py": "tests/accounts/test_admin_pages.py",
-    "development/apps.py": "tests/development/test_migration_linter.py",
+    "development/apps.py": "tests/development/test_migration_linter.py"
+    " tests/development/test_tools.py",
     "development/supervisor.py": "tests/development/test_runserver.py",
     "/runserver.py": "tests/development/test_runserver.py",
     "development/management/commands/worker.py": "tests/background/test_worker.py",
     "config/settings.py": "tests/serving/test_running_server.py",
     "serving/batched_log_handler.py": "tests/serving/test_batched_log_handler.py",
     "serving/gunicorn_worker.py": "tests/serving/test_gunicorn_worker.py",
+    "serving/log_config.py": "tests/serving/test_log_config.py",
     "models.py": "tests/backends/test_backing_services.py::test_no_migration_is_missing",
     "/commands/": "tests/environment/test_repository.py"
     "::test_every_command_of_the_project_and_its_options_have_a_help_text",
@@ -301,7 +303,9 @@ def main(*names: str) -> int:
             key = hashlib.sha256((name + code).encode()).hexdigest()
             own = [test for test in tests[line] if test.startswith(tests_of(name))]
             others = [test for test in tests[line] if not test.startswith(tests_of(name))]
-            general = [test for part, test in GENERAL.items() if part in name]
+            general = [
+                test for part, named in GENERAL.items() if part in name for test in named.split()
+            ]
             for group in filter(None, (general, own, others)):
                 if key in killed:
                     break

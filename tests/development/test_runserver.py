@@ -155,6 +155,18 @@ def test_change_saved_while_the_code_loads_is_not_missed(runserver: Runserver) -
     wait_until(lambda: runserver.get("/") == "second", 10)
 
 
+def test_watcher_notices_a_change_and_adds_no_line(runserver: Runserver) -> None:
+    views = runserver.src / "home" / "views.py"
+    runserver.start()
+    wait_until(runserver.get)
+    # A second after the start, a check of its own would notice the change.
+    time.sleep(2)
+    views.write_text(views.read_text().replace("home/home.html", "400.html"))
+    wait_until(lambda: "is not valid" in runserver.get("/"), 10)
+    for logger in ("watchfiles", "uvicorn"):
+        assert f"[{logger}" not in runserver.printed()
+
+
 def test_open_event_stream_does_not_delay_stop(runserver: Runserver) -> None:
     runserver.start()
     wait_until(runserver.get)

@@ -42,7 +42,7 @@ import structlog
 from serving import log_config
 
 early = logging.getLogger("early")
-logging.config.dictConfig(log_config.configure(LEVEL, "json", batched=True))
+logging.config.dictConfig(log_config.configure(LEVEL, "json", batched=BATCHED))
 structlog.contextvars.bind_contextvars(request_id="one")
 early.warning("made before the configuration")
 for name in NAMES:
@@ -86,11 +86,11 @@ def test_query_string_of_a_records_request_is_not_logged(
     assert "unseen" not in line
 
 
-def logged_by_program(level: str) -> list[dict[str, Any]]:
+def logged_by_program(level: str, *, batched: bool = True) -> list[dict[str, Any]]:
     """Run LOGGING with a LOG_LEVEL, and return its lines."""
     others = ("access", "django.tasks", "mcp", "oauth2_provider", "oauthlib", "psycopg.pool")
-    given = f"LEVEL, NAMES = {level!r}, {(*FROM_DEBUG, *others)}"
-    done = forked.run("-c", given + LOGGING, env={}, cwd=settings.SRC)
+    given = f"LEVEL, NAMES, BATCHED = {level!r}, {(*FROM_DEBUG, *others)}, {batched}"
+    done = forked.run("-c", given + LOGGING, env=os.environ, cwd=settings.SRC)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -114,6 +114,12 @@ def test_each_logger_writes_once_from_its_level(level: str, lowest: int) -> None
         for number in (10, 20, 30, 40)
         if number >= from_level
     )
+
+
+def test_access_lines_are_written_in_order_unless_batched() -> None:
+    """runserver may be killed, and would lose a batch."""
+    loggers = [line["logger"] for line in logged_by_program("INFO", batched=False)]
+    assert "access" not in loggers[loggers.index("oauthlib") :]
 
 
 def test_line_has_these_fields_only() -> None:
