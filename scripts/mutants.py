@@ -55,7 +55,9 @@ GENERAL = {
     "/admin.py": "tests/accounts/test_admin_pages.py",
     "development/apps.py": "tests/development/test_migration_linter.py"
     " tests/development/test_tools.py",
-    "development/supervisor.py": "tests/development/test_runserver.py",
+    "development/supervisor.py": "tests/development/test_tools.py"
+    " tests/development/test_runserver.py",
+    "home/": "tests/home/test_home.py",
     "/runserver.py": "tests/development/test_runserver.py",
     "development/management/commands/worker.py": "tests/background/test_worker.py",
     "config/settings.py": "tests/serving/test_running_server.py",

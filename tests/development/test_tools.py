@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from importlib import import_module
 
 import pytest
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from accounts.models import User
+from development.supervisor import PRELOADED, PRELOADED_BY_WEB
 from tests import forked
 
 # The tests run with the dev target's settings.
@@ -39,6 +41,12 @@ def test_one_query_for_all_rows_is_not_reported(rf: RequestFactory) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         zeal_middleware(view)(rf.get("/"))
+
+
+@pytest.mark.parametrize("module", PRELOADED + PRELOADED_BY_WEB)
+def test_module_that_makes_reloads_quick_exists(module: str) -> None:
+    """runserver ignores those that it cannot import: a site without MCP has fewer packages."""
+    import_module(module)
 
 
 def test_start_searches_for_no_library() -> None:

@@ -35,7 +35,7 @@ def test_debug_page_shows_backing_services(rf: RequestFactory, settings: Setting
     assert "target <strong>dev</strong>" in page
     assert "home.html</code>. Edit it" in page
     for name in ("PostgreSQL", "Redis"):
-        assert name in page
+        assert f'<th scope="row">{name}</th>' in page
     for version in (django.get_version(), platform.python_version()):
         assert version in page
 
