@@ -1,5 +1,6 @@
 """The home page."""
 
+import asyncio
 import platform
 import re
 from dataclasses import replace
@@ -9,7 +10,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.db import OperationalError, connection
-from django.test import Client, RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
@@ -98,5 +99,11 @@ def test_favicon_path_redirects_to_the_icon(client: Client) -> None:
 @pytest.mark.parametrize("file", ["site.css", "icon.svg"])
 def test_static_files_are_served(client: Client, file: str) -> None:
     answer = client.get(f"/static/{file}")
+    assert answer.status_code == 200
+    answer.close()
+
+
+def test_static_file_is_served_in_the_asynchronous_chain() -> None:
+    answer = asyncio.run(AsyncClient().get("/static/site.css"))
     assert answer.status_code == 200
     answer.close()
