@@ -57,6 +57,7 @@ GENERAL = {
     " tests/development/test_tools.py",
     "development/supervisor.py": "tests/development/test_tools.py"
     " tests/development/test_runserver.py",
+    "src/manage.py": "tests/development/test_runserver.py",
     "home/": "tests/home/test_home.py",
     "/runserver.py": "tests/development/test_runserver.py",
     "development/management/commands/worker.py": "tests/background/test_worker.py",
