@@ -8,9 +8,11 @@ import pytest
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from accounts.models import User
 from development.supervisor import PRELOADED, PRELOADED_BY_WEB
+from development.tools import show_toolbar
 from tests import forked
 
 # The tests run with the dev target's settings.
@@ -41,6 +43,15 @@ def test_one_query_for_all_rows_is_not_reported(rf: RequestFactory) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         zeal_middleware(view)(rf.get("/"))
+
+
+def test_toolbar_is_shown_in_debug_mode_to_clients_outside_of_the_container(
+    rf: RequestFactory, settings: Settings
+) -> None:
+    request = rf.get("/", REMOTE_ADDR="172.18.0.1")
+    for debug in (True, False):
+        settings.DEBUG = debug
+        assert show_toolbar(request) is debug
 
 
 @pytest.mark.parametrize("module", PRELOADED + PRELOADED_BY_WEB)
