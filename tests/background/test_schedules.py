@@ -52,12 +52,6 @@ def test_command_that_waits_is_not_enqueued_again_and_may_take_ten_minutes() -> 
     assert run_command.timeout == 600
 
 
-def test_command_returns_what_it_printed() -> None:
-    run_command.enqueue("showmigrations", "sessions")
-    (result,) = run_tasks(raise_failures=True)
-    assert "[X] 0001_initial" in result.return_value
-
-
 def test_clear_sessions_removes_expired_sessions() -> None:
     for key, days in {"expired": -1, "valid": 1}.items():
         expires = timezone.now() + timedelta(days=days)
